@@ -1,0 +1,1 @@
+"""Connections to other services. Library errors become ours here."""

@@ -1,0 +1,25 @@
+"""Verdicts of guards: checks just before acting. The guards themselves are in `guards`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    PASS = "pass"
+    REFUSE = "refuse"
+    UNKNOWN = "unknown"  # refuses too
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one guard says. reason: one sentence with the facts it saw."""
+
+    guard: str
+    outcome: Outcome
+    reason: str
+
+    @property
+    def passes(self) -> bool:
+        return self.outcome is Outcome.PASS

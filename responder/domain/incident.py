@@ -1,0 +1,121 @@
+"""Incidents: one problem on one target, from the first decision to closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from responder.domain.rulebook import Plan, Severity
+from responder.domain.version import Pin
+
+
+class IncidentStatus(StrEnum):
+    OBSERVED = "observed"
+    WAITING_APPROVAL = "waiting_approval"
+    COUNTDOWN = "countdown"
+    RUNNING = "running"
+    VERIFYING = "verifying"
+    MONITORING = "monitoring"
+    RESOLVED = "resolved"
+    FAILED = "failed"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+    SUPPRESSED = "suppressed"
+    NOTIFIED = "notified"
+
+
+# `observed` closes too: in observe mode everything is said and nothing is done.
+OPEN_STATUSES = frozenset(
+    {
+        IncidentStatus.WAITING_APPROVAL,
+        IncidentStatus.COUNTDOWN,
+        IncidentStatus.RUNNING,
+        IncidentStatus.VERIFYING,
+        IncidentStatus.MONITORING,
+    }
+)
+
+
+class StepStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Phase(StrEnum):
+    """Which list of the plan a step stands in."""
+
+    STEPS = "steps"
+    VERIFY = "verify"
+    MONITOR = "monitor"
+    ON_FAILURE = "on_failure"
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step of a run as it stands. attempts counts tries begun. output: for people, cut and redacted.
+
+    intent: what the step wrote down before its effect; a resumed step reads it first. None before that.
+    """
+
+    name: str
+    uses: str
+    phase: Phase
+    status: StepStatus = StepStatus.PENDING
+    attempts: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    output: str = ""
+    intent: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentEvent:
+    """One line of the incident's story. kind: snake_case, stable; text: one plain sentence."""
+
+    at: datetime
+    kind: str
+    text: str
+    data: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """identity: `Decision.identity`; unique for ever. id: `inc_…`, for people and URLs.
+
+    groups: (rule, group) pairs that this incident answers for: its own first, then those that joined.
+    pins: by target name. plan: as it was when the incident was opened, so that a reload can't change it; None when nothing is to be run.
+    began_at: when the trouble began. acted_at: first write to the target. recovered_at: when verification passed.
+    """
+
+    id: str
+    identity: str
+    target: str
+    rule: str
+    group: str
+    severity: Severity
+    status: IncidentStatus
+    reason: str
+    opened_at: datetime
+    groups: tuple[tuple[str, str], ...] = ()
+    closed_at: datetime | None = None
+    plan: Plan | None = None
+    pins: Mapping[str, Pin] = field(default_factory=dict)
+    steps: tuple[StepRecord, ...] = ()
+    trigger_labels: Mapping[str, str] = field(default_factory=dict)
+    trigger_annotations: Mapping[str, str] = field(default_factory=dict)
+    trigger_link: str = ""
+    value: float | None = None
+    began_at: datetime | None = None
+    run_started_at: datetime | None = None
+    acted_at: datetime | None = None
+    recovered_at: datetime | None = None
+    monitor_until: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in OPEN_STATUSES

@@ -1,0 +1,40 @@
+"""Signals: what a sender told us, in one shape for every sender."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class SignalStatus(StrEnum):
+    FIRING = "firing"
+    RESOLVED = "resolved"
+    OCCURRED = "occurred"
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One normalised observation.
+
+    source: name of the intake ("alertmanager"); also present as the label `source`.
+    key: stable identity of the alert at its source (Alertmanager's fingerprint).
+    started_at: beginning of the episode; None for point events without a time of their own. (key, started_at) is the episode.
+    ended_at: only for RESOLVED, and only when the sender gave a believable one.
+    value: number sent as a number; None when the sender only gives text (see the rule's `value.from`).
+    passed: for point events with a verdict (smoke tests); None otherwise.
+    link: page for humans, "" when unknown.
+    """
+
+    source: str
+    key: str
+    status: SignalStatus
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    started_at: datetime | None
+    ended_at: datetime | None
+    received_at: datetime
+    value: float | None = None
+    passed: bool | None = None
+    link: str = ""

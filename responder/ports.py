@@ -1,0 +1,232 @@
+"""What the engine needs from the outside, as protocols. Implementations live in stores, targets, actions, notifiers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from responder.domain.incident import Incident, IncidentEvent
+from responder.domain.notification import Delivery, Message
+from responder.domain.rulebook import Target
+from responder.domain.signal import Signal
+from responder.domain.version import LedgerEntry, Pin, RolloutStatus, WorkloadState
+
+Clock = Callable[[], datetime]
+
+
+# --- journal ---------------------------------------------------------------------------------------------------------
+
+
+class EntryKind(StrEnum):
+    SIGNALS = "signals"
+    TICK = "tick"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One journal entry. id: ascending, visible in order. signals: () for ticks."""
+
+    id: int
+    at: datetime
+    kind: EntryKind
+    signals: tuple[Signal, ...] = ()
+
+
+class Journal(Protocol):
+    """Append-only log of everything accepted."""
+
+    async def append(self, kind: EntryKind, at: datetime, signals: Sequence[Signal] = ()) -> int:
+        """Return the entry's id once it is on disk (fsync). Raises JournalUnavailableError when full or not writable."""
+        ...
+
+    async def read(self, after: int, limit: int) -> list[Entry]:
+        """Entries with id > after, ascending, at most `limit`."""
+        ...
+
+    async def wait(self, after: int, timeout: timedelta | None) -> list[Entry]:
+        """Like read, but waits until there is at least one entry or the time is over (then []). None waits for ever."""
+        ...
+
+    async def save_snapshot(self, entry_id: int, digest: str, body: bytes) -> None:
+        """Keep the evaluator's state after entry_id, for the rulebook with this digest. Replaces the previous one."""
+        ...
+
+    async def load_snapshot(self, digest: str) -> tuple[int, bytes] | None:
+        """The kept state if it was made with this rulebook, else None."""
+        ...
+
+    async def prune(self, before: datetime) -> int:
+        """Delete entries older than `before` that the snapshot already covers. Returns how many."""
+        ...
+
+
+# --- incidents, outbox, ledger ---------------------------------------------------------------------------------------
+
+
+class OpenResult(StrEnum):
+    OPENED = "opened"
+    KNOWN = "known"  # this identity was handled before
+    BUSY = "busy"  # the target has another open incident
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """A message for one notifier, to be put into the outbox together with the incident's change."""
+
+    to: str
+    message: Message
+
+
+class Incidents(Protocol):
+    """Each call is one transaction: incident, events and outbox entries are written together or not at all."""
+
+    async def open(
+        self, incident: Incident, events: Sequence[IncidentEvent] = (), outbox: Sequence[OutboxEntry] = ()
+    ) -> tuple[OpenResult, Incident]:
+        """Insert unless the identity is known or (for an open incident) the target is busy. Returns the incident now on record."""
+        ...
+
+    async def save(
+        self, incident: Incident, events: Sequence[IncidentEvent] = (), outbox: Sequence[OutboxEntry] = ()
+    ) -> None: ...
+
+    async def get(self, incident_id: str) -> Incident | None: ...
+
+    async def events(self, incident_id: str) -> list[IncidentEvent]: ...
+
+    async def list(
+        self, *, target: str | None = None, open_only: bool = False, before: str | None = None, limit: int = 50
+    ) -> list[Incident]:
+        """Newest first. before: cursor, the id of the last incident of the previous page."""
+        ...
+
+    async def find(self, identity: str) -> Incident | None: ...
+
+    async def prune(self, before: datetime) -> int:
+        """Delete closed incidents older than `before`, with events and delivered messages, but keep which fingerprints were bad."""
+        ...
+
+
+class Outbox(Protocol):
+    async def due(self, now: datetime, limit: int) -> list[Delivery]:
+        """Undelivered messages whose next attempt is due: for each notifier and incident only the oldest one."""
+        ...
+
+    async def next_due(self) -> datetime | None: ...
+
+    async def begin(self, delivery_id: int) -> None:
+        """Count an attempt, before it is made."""
+        ...
+
+    async def delivered(self, delivery_id: int, at: datetime, remote: Mapping[str, str]) -> None:
+        """remote is kept for the next messages of the same incident to the same notifier."""
+        ...
+
+    async def postpone(self, delivery_id: int, until: datetime, error: str) -> None: ...
+
+    async def give_up(self, delivery_id: int, at: datetime, error: str) -> None: ...
+
+
+class Ledger(Protocol):
+    async def put(self, entry: LedgerEntry) -> None:
+        """Insert or replace by (target, fingerprint, rolled_out_at)."""
+        ...
+
+    async def entries(self, target: str) -> list[LedgerEntry]:
+        """Oldest first."""
+        ...
+
+    async def mark_bad(self, target: str, fingerprint: str, at: datetime, incident_id: str) -> None:
+        """This version was rolled back from; never forgotten by pruning."""
+        ...
+
+    async def bad_fingerprints(self, target: str) -> Mapping[str, str]:
+        """Fingerprint → id of the incident that rolled it back."""
+        ...
+
+    async def rollbacks_since(self, target: str, since: datetime) -> int:
+        """How many rollbacks were begun on this target since then."""
+        ...
+
+
+# --- targets ---------------------------------------------------------------------------------------------------------
+
+
+class Workload(Protocol):
+    """One declared target at its real place."""
+
+    async def read(self) -> WorkloadState:
+        """Facts, fresh from the server. Raises the errors of `responder.errors`; a missing right is named."""
+        ...
+
+    async def roll_back(self, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> str:
+        """Make the target equal to `pin.to_version`; safe to call again after a crash. Returns one sentence on what was done.
+
+        before_write is awaited once, right before the first request that changes anything.
+        Raises RefusedError when the target is neither at pin.from_version nor at pin.to_version, or its uid changed.
+        """
+        ...
+
+    async def rollout(self, pin: Pin) -> RolloutStatus:
+        """How far the rollout of pin.to_version is."""
+        ...
+
+    def watch(self) -> AsyncIterator[WorkloadState]:
+        """A state whenever something changed; the first at once. Reconnects by itself; ends only by cancellation."""
+        ...
+
+
+class Workloads(Protocol):
+    def of(self, target: Target) -> Workload: ...
+
+
+# --- actions ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class StepContext:
+    """What a step may know and use. Everything durable goes through `record`.
+
+    intent: what an earlier, interrupted attempt of this very step wrote down; None on a first attempt.
+    record: write the intent durably; await it before the effect.
+    progress: tell people how far it is; cheap, not durable.
+    tell: put a message into the outbox (title, text), to all routes or only to the named notifier.
+    pin_of: the pin of a target for this run; raises RefusedError when the run has none for it.
+    secrets: values that must never appear in the output.
+    """
+
+    incident: Incident
+    target: str
+    now: Clock
+    intent: Mapping[str, object] | None
+    record: Callable[[Mapping[str, object]], Awaitable[None]]
+    progress: Callable[[str], None]
+    tell: Callable[[str, str, str | None], Awaitable[None]]
+    pin_of: Callable[[str], Pin]
+    workload_of: Callable[[str], Workload]
+    mark_acted: Callable[[], Awaitable[None]]
+    sleep: Callable[[timedelta], Awaitable[None]]
+    secrets: Sequence[str] = field(default_factory=tuple)
+
+
+class Action(Protocol):
+    """One kind of step. Raises TemporaryError (retry as the step says) or PermanentError (the step has failed)."""
+
+    async def run(self, parameters: Mapping[str, object], context: StepContext) -> str:
+        """Do it; return what is shown as the step's output."""
+        ...
+
+
+# --- notifiers -------------------------------------------------------------------------------------------------------
+
+
+class Notifier(Protocol):
+    async def send(self, delivery: Delivery) -> Mapping[str, str]:
+        """Deliver once. Returns what to remember about this incident at the service.
+
+        Raises TemporaryError (with retry_after when the service said so) or PermanentError when trying again is no use.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Reading rulebooks: YAML to domain values, every error as file:line:column."""

@@ -1,0 +1,1 @@
+"""SQL storage: journal, incidents, outbox, ledger."""
