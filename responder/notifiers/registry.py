@@ -1,0 +1,54 @@
+"""Every notifier by the name it has in the rulebook's `notify: [{to: …}]`. A new one is a module and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import httpx
+from pydantic import SecretStr
+
+from responder.errors import SettingsError
+from responder.notifiers import slack, statuspage
+from responder.ports import Notifier
+
+
+class NotifierSettings(Protocol):
+    """The part of the settings that notifiers read. None: not set."""
+
+    @property
+    def slack_webhook_url(self) -> SecretStr | None: ...
+    @property
+    def statuspage_api_key(self) -> SecretStr | None: ...
+    @property
+    def statuspage_page_id(self) -> str | None: ...
+    @property
+    def statuspage_url(self) -> str: ...
+
+
+def build_notifiers(settings: NotifierSettings, client: httpx.AsyncClient) -> Mapping[str, Notifier]:
+    """The notifiers that are configured. Raises SettingsError for one that is configured by half."""
+    built = ((name, build(settings, client)) for name, build in NOTIFIERS.items())
+    return {name: notifier for name, notifier in built if notifier is not None}
+
+
+def _slack(settings: NotifierSettings, client: httpx.AsyncClient) -> Notifier | None:
+    if not settings.slack_webhook_url:
+        return None
+    return slack.Slack(client, settings.slack_webhook_url.get_secret_value())
+
+
+def _statuspage(settings: NotifierSettings, client: httpx.AsyncClient) -> Notifier | None:
+    key, page = settings.statuspage_api_key, settings.statuspage_page_id
+    if not key and not page:
+        return None
+    if not key or not page:
+        missing = "RESPONDER_STATUSPAGE_PAGE_ID" if key else "RESPONDER_STATUSPAGE_API_KEY"
+        raise SettingsError(f"{missing} is missing: the status page needs a key and a page id")
+    return statuspage.Statuspage(client, api_key=key.get_secret_value(), page_id=page, address=settings.statuspage_url)
+
+
+NOTIFIERS: Mapping[str, Callable[[NotifierSettings, httpx.AsyncClient], Notifier | None]] = {
+    "slack": _slack,
+    "statuspage": _statuspage,
+}
