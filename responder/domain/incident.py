@@ -88,7 +88,10 @@ class Incident:
     """identity: `Decision.identity`; unique for ever. id: `inc_…`, for people and URLs.
 
     groups: (rule, group) pairs that this incident answers for: its own first, then those that joined.
-    pins: by target name. plan: as it was when the incident was opened, so that a reload can't change it; None when nothing is to be run.
+    joined: identities of the decisions that joined; looked up like the incident's own identity.
+    failure: why the run failed, set before `on_failure` steps begin, so that a restart goes on with them; "" otherwise.
+    message_count: messages told so far; numbers the next one.
+    pins: by target name. plan: as it was when the incident was opened, so that a reload can't change it; None if nothing runs.
     began_at: when the trouble began. acted_at: first write to the target. recovered_at: when verification passed.
     """
 
@@ -102,6 +105,9 @@ class Incident:
     reason: str
     opened_at: datetime
     groups: tuple[tuple[str, str], ...] = ()
+    joined: tuple[str, ...] = ()
+    message_count: int = 0
+    failure: str = ""
     closed_at: datetime | None = None
     plan: Plan | None = None
     pins: Mapping[str, Pin] = field(default_factory=dict)

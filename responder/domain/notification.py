@@ -11,7 +11,7 @@ from responder.domain.rulebook import Severity
 
 
 class Moment(StrEnum):
-    """The moments of an incident that are told. A notifier maps them to its own words (Statuspage: investigating, identified …)."""
+    """The moments of an incident that are told. A notifier maps them to its own words (Statuspage: investigating …)."""
 
     OPENED = "opened"
     ACTING = "acting"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -14,7 +14,7 @@ class Version:
 
     version: image tag, else digest, else the label `app.kubernetes.io/version`; for people.
     revision: the target's own numbering ("5" for a Deployment).
-    fingerprint: SHA-256 (hex) over what is material: images, command, env, resources, config references. Restart stamps don't count.
+    fingerprint: SHA-256 (hex) over what is material: images, command, env, resources, config references; no restart stamps.
     digest: SHA-256 (hex) over the whole pod template without `pod-template-hash`: equal means nothing to do.
     created_at: when it was first rolled out as far as the target's own history tells; None when unknown.
     current: True for what the target is asked to run now.
@@ -61,6 +61,7 @@ class WorkloadState:
 
     history: every version the target can go back to and the current one, newest revision first.
     generation, uid: preconditions for a write.
+    owner_unknown: why the owners could not be determined; "" when they could.
     """
 
     uid: str
@@ -73,6 +74,7 @@ class WorkloadState:
     paused: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict)
     owners: tuple[Owner, ...] = ()
+    owner_unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,9 @@ class LedgerEntry:
     """One stretch of time during which a target was asked to run a version.
 
     rolled_out_at: when it was asked to; None when unknown (older than the ledger).
-    available_from: when it was first fully available in this stretch; None if never.
-    available_to: when it was last known fully available; None if never.
+    available_from, available_to: a stretch of time in which it was fully available without a break; None if never.
+    available_open: that stretch was still going on when last looked at.
+    longest: the longest such stretch that has ended.
     replaced_at: when another version took over; None while current.
     observed: False for entries filled from the cluster's own history.
     failed_at: when an incident first blamed this version; None if never.
@@ -107,6 +110,8 @@ class LedgerEntry:
     rolled_out_at: datetime | None
     available_from: datetime | None = None
     available_to: datetime | None = None
+    available_open: bool = False
+    longest: timedelta = timedelta(0)
     replaced_at: datetime | None = None
     observed: bool = True
     failed_at: datetime | None = None

@@ -1,0 +1,77 @@
+"""What is said at each moment of an incident, in plain words. Pure: notifiers only dress it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from responder.domain.incident import Incident
+from responder.domain.notification import Message, Moment
+from responder.domain.rulebook import Route
+from responder.domain.selection import describe
+
+_TITLES = {
+    Moment.OPENED: "{rule} on {target}",
+    Moment.ACTING: "Rolling back {target}",
+    Moment.RECOVERED: "{target} rolled back and verified",
+    Moment.RESOLVED: "{target} is healthy again",
+    Moment.FAILED: "Rollback of {target} failed: a person is needed",
+    Moment.NOTICE: "{rule} on {target}",
+}
+_CLOSING = frozenset({Moment.RESOLVED, Moment.FAILED})
+
+
+def announce(
+    incident: Incident, moment: Moment, text: str, now: datetime, *, title: str = "", link: str = "", closes: bool | None = None
+) -> tuple[Incident, Message]:
+    """The next message of this incident, and the incident with that message counted."""
+    number = incident.message_count + 1
+    target = incident.target or "no target"
+    message = Message(
+        id=f"{incident.id}-{number}",
+        incident_id=incident.id,
+        moment=moment,
+        severity=incident.severity,
+        target=incident.target,
+        title=title or _TITLES[moment].format(rule=incident.rule, target=target),
+        text=text,
+        at=now,
+        facts=tuple(_facts(incident)),
+        link=link,
+        closes=moment in _CLOSING if closes is None else closes,
+    )
+    return replace(incident, message_count=number), message
+
+
+def _facts(incident: Incident) -> Iterable[tuple[str, str]]:
+    yield "Incident", incident.id
+    yield "Severity", incident.severity.value
+    if incident.target:
+        yield "Target", incident.target
+    yield "Rule", incident.rule
+    pin = incident.pins.get(incident.target)
+    if pin is not None:
+        yield "From", describe(pin.from_version)
+        yield "To", describe(pin.to_version)
+    summary = incident.trigger_annotations.get("summary")
+    if summary:
+        yield "Alert", summary
+
+
+def recipients(
+    routes: Iterable[Route], message: Message, configured: Collection[str], only: str | None = None
+) -> list[tuple[str, Message]]:
+    """Who gets this message: each configured notifier once, with the components its routes name for the target."""
+    chosen: dict[str, Message] = {}
+    for route in routes:
+        if route.to not in configured or message.severity not in route.severities or (only is not None and route.to != only):
+            continue
+        component = route.components.get(message.target)
+        known = chosen.get(route.to, message)
+        if component is not None and component not in known.components:
+            known = replace(known, components=(*known.components, component))
+        chosen[route.to] = known
+    if only is not None and only in configured and only not in chosen:
+        chosen[only] = message
+    return list(chosen.items())

@@ -1,0 +1,193 @@
+"""The brain: folds the journal, lets deadlines run out, and has incidents led. One per database.
+
+Recovery is level-triggered: after folding, a group that fires and has no incident yet is acted on; nothing else of the past is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from datetime import timedelta
+
+import structlog
+
+from responder.domain.decision import Decision, DecisionKind
+from responder.domain.incident import Incident
+from responder.domain.rulebook import Response
+from responder.engine.conductor import Conductor
+from responder.engine.desk import IncidentDesk
+from responder.engine.evaluator import Evaluator
+from responder.engine.watch import Pulse
+from responder.errors import ResponderError
+from responder.ports import Clock, Entry, EntryKind, Incidents, Journal
+
+_log = structlog.get_logger(__name__)
+_FOLD_BATCH = 2000
+_SNAPSHOT_EVERY = 20_000  # entries
+_RETRY_PAUSE = 1.0  # seconds, when the database can't be written
+
+
+class Brain:
+    """on_decision: called with every decision of the live fold, for metrics.
+
+    The evaluator belongs to the brain: nobody else feeds it.
+    """
+
+    def __init__(
+        self,
+        *,
+        evaluator: Evaluator,
+        digest: str,
+        journal: Journal,
+        incidents: Incidents,
+        pulse: Pulse,
+        clock: Clock,
+        on_decision: Callable[[Decision], None] = lambda _: None,
+    ) -> None:
+        self._evaluator = evaluator
+        self._digest = digest
+        self._journal = journal
+        self._incidents = incidents
+        self._pulse = pulse
+        self._clock = clock
+        self._on_decision = on_decision
+        self._position = 0
+        self._since_snapshot = 0
+        self._missed: list[Decision] = []
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._desk: IncidentDesk | None = None
+        self._conductor: Conductor | None = None
+
+    def employ(self, desk: IncidentDesk, conductor: Conductor) -> None:
+        """Who acts on decisions. Apart from the constructor because both ask the brain whether an alert still fires."""
+        self._desk = desk
+        self._conductor = conductor
+
+    @property
+    def evaluator(self) -> Evaluator:
+        return self._evaluator
+
+    @property
+    def position(self) -> int:
+        """Id of the last journal entry folded."""
+        return self._position
+
+    def still_firing(self, incident: Incident) -> bool:
+        """Whether any alert that this incident answers for is active now."""
+        return any(self._evaluator.is_active(rule, group) for rule, group in incident.groups)
+
+    # --- start ---------------------------------------------------------------------------------------------------
+
+    async def recover(self) -> None:
+        """Fold what is on record. Afterwards the state is what it would be had the process never stopped."""
+        missed: dict[str, Decision] = {}
+        snapshot = await self._journal.load_snapshot(self._digest)
+        if snapshot is not None:
+            self._position, body = snapshot
+            self._evaluator.restore(body)
+        while entries := await self._journal.read(self._position, _FOLD_BATCH):
+            for decision in self._fold(entries):
+                if snapshot is not None and decision.kind is DecisionKind.RESPOND:
+                    missed[decision.identity] = decision
+            await asyncio.sleep(0)
+        _log.info("journal_folded", position=self._position, from_snapshot=snapshot is not None)
+        self._missed = list(missed.values())
+
+    async def resume(self) -> None:
+        """Go on with what was open, and act on what fires without an incident."""
+        for incident in await self._incidents.list(open_only=True, limit=10_000):
+            _log.info("incident_resumed", incident=incident.id, status=incident.status.value)
+            self._lead(incident)
+        firing = {decision.identity for decision in self._evaluator.firing()}
+        for decision in self._missed:
+            if decision.identity not in firing:
+                reason = f"fired and cleared while Responder was down: {decision.reason}"
+                await self._handle([replace(decision, response=Response.NOTIFY, reason=reason)])
+        await self._handle(self._evaluator.firing())
+
+    # --- live ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Fold new entries and let deadlines run out, until cancelled."""
+        try:
+            await self.resume()
+            while True:
+                await self._turn()
+        finally:
+            await self._stop_runs()
+
+    async def _turn(self) -> None:
+        due = self._evaluator.next_due()
+        wait = None if due is None else max(timedelta(0), due - self._clock())
+        entries = await self._journal.wait(self._position, wait)
+        if entries:
+            decisions = self._fold(entries)
+            for decision in decisions:
+                self._on_decision(decision)
+            await self._handle(decisions)
+            await self._snapshot_if_due()
+        elif due is not None and self._clock() >= due:
+            await self._durably(lambda: self._journal.append(EntryKind.TICK, self._clock()))
+
+    def _fold(self, entries: Iterable[Entry]) -> list[Decision]:
+        decisions: list[Decision] = []
+        for entry in entries:
+            if entry.kind is EntryKind.TICK:
+                decisions += self._evaluator.tick(entry.at)
+            else:
+                decisions += self._evaluator.observe(entry.signals, entry.at)
+            self._position = entry.id
+            self._since_snapshot += 1
+        return decisions
+
+    async def _handle(self, decisions: Iterable[Decision]) -> None:
+        moved = False
+        for decision in decisions:
+            if decision.kind in (DecisionKind.WAIT, DecisionKind.RESPOND, DecisionKind.CLEAR):
+                _log.info("decision", kind=decision.kind.value, rule=decision.rule, group=decision.group, reason=decision.reason)
+            if decision.kind is DecisionKind.RESPOND:
+                await self._durably(lambda decision=decision: self._respond(decision))  # type: ignore[misc]
+            moved = moved or decision.kind in (DecisionKind.RESPOND, DecisionKind.CLEAR)
+        if moved:
+            self._pulse.beat()
+
+    async def _respond(self, decision: Decision) -> None:
+        if self._desk is None:
+            raise RuntimeError("the brain has no desk")
+        incident = await self._desk.respond(decision)
+        if incident is not None and incident.is_open:
+            self._lead(incident)
+
+    async def _durably(self, work: Callable[[], Awaitable[object]]) -> None:
+        """A decision must not be lost because the database is away for a while: try until it is back."""
+        while True:
+            try:
+                await work()
+            except ResponderError as error:
+                _log.error("database_unavailable", error=str(error), retry_in_s=_RETRY_PAUSE)
+                await asyncio.sleep(_RETRY_PAUSE)
+            else:
+                return
+
+    def _lead(self, incident: Incident) -> None:
+        if self._conductor is None:
+            raise RuntimeError("the brain has no conductor")
+        task = asyncio.create_task(self._conductor.conduct(incident.id), name=f"run {incident.id}")
+        self._runs[incident.id] = task
+        task.add_done_callback(lambda _: self._runs.pop(incident.id, None))
+
+    async def _snapshot_if_due(self) -> None:
+        if self._since_snapshot >= _SNAPSHOT_EVERY:
+            await self.snapshot()
+
+    async def snapshot(self) -> None:
+        """Keep the state, so that the next start is short and old entries may go."""
+        self._since_snapshot = 0
+        await self._journal.save_snapshot(self._position, self._digest, self._evaluator.snapshot())
+
+    async def _stop_runs(self) -> None:
+        tasks = list(self._runs.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

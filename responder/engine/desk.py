@@ -1,0 +1,198 @@
+"""The incident desk: opens, joins, changes and closes incidents, and puts what must be told into the outbox.
+
+Every change is one transaction: incident, events and messages together. A change is a function of the incident on record, so that
+a run and a joining alert never overwrite each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import NamedTuple
+
+import structlog
+
+from responder.domain.announcement import announce, recipients
+from responder.domain.decision import Decision
+from responder.domain.incident import Incident, IncidentEvent, IncidentStatus
+from responder.domain.notification import Message, Moment
+from responder.domain.rulebook import Mode, Response, Rulebook
+from responder.ports import Clock, Incidents, OpenResult, OutboxEntry
+
+_log = structlog.get_logger(__name__)
+
+
+class _ClosedMeanwhileError(Exception):
+    """The incident closed before the decision could join it: open a new one."""
+
+
+class Tell(NamedTuple):
+    """A message to go out with a change. to: only that notifier; None means every route."""
+
+    moment: Moment
+    text: str
+    title: str = ""
+    to: str | None = None
+    closes: bool | None = None
+
+
+class IncidentDesk:
+    """All writes to incidents go through here.
+
+    configured: names of the notifiers that can be told. link_to: URL of an incident's report, "" when there is no public address.
+    on_outbox: called after something was put into the outbox. on_closed: called with every incident that closed.
+    """
+
+    def __init__(
+        self,
+        *,
+        incidents: Incidents,
+        rulebook: Callable[[], Rulebook],
+        clock: Clock,
+        new_id: Callable[[datetime], str],
+        configured: Collection[str],
+        on_outbox: Callable[[], None],
+        link_to: Callable[[str], str],
+        on_closed: Callable[[Incident], None] = lambda _: None,
+    ) -> None:
+        self._incidents = incidents
+        self._rulebook = rulebook
+        self._clock = clock
+        self._new_id = new_id
+        self._configured = configured
+        self._on_outbox = on_outbox
+        self._link_to = link_to
+        self._on_closed = on_closed
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._progress: dict[str, str] = {}
+
+    async def respond(self, decision: Decision) -> Incident | None:
+        """Act on a decision to respond: a new incident, or None when it was handled before or joined another."""
+        while await self._incidents.find(decision.identity) is None:
+            incident = self._new_incident(decision)
+            event = IncidentEvent(incident.opened_at, "opened", decision.reason, {"value": decision.value})
+            incident, outbox = self._outbox(incident, self._opening(incident, decision))
+            result, recorded = await self._incidents.open(incident, [event], outbox)
+            if result is OpenResult.OPENED:
+                _log.info(
+                    "incident_opened", incident=recorded.id, rule=recorded.rule, target=recorded.target, reason=decision.reason
+                )
+                self._told(outbox)
+                if not recorded.is_open:
+                    self._on_closed(recorded)
+                return recorded
+            if result is OpenResult.BUSY:
+                await self._join(recorded, decision)
+        return None
+
+    def _opening(self, incident: Incident, decision: Decision) -> Sequence[Tell]:
+        if not incident.is_open:
+            return (Tell(Moment.NOTICE, _sentence(decision.reason), closes=True),)
+        if self._rulebook().targets[incident.target].mode is Mode.ARMED:
+            return (Tell(Moment.OPENED, _sentence(decision.reason) + " Checking whether a rollback is safe."),)
+        return ()
+
+    def _new_incident(self, decision: Decision) -> Incident:
+        now = self._clock()
+        notify_only = decision.response is Response.NOTIFY
+        rule = next((rule for rule in self._rulebook().rules if rule.name == decision.rule), None)
+        return Incident(
+            id=self._new_id(now),
+            identity=decision.identity,
+            target=decision.target,
+            rule=decision.rule,
+            group=decision.group,
+            severity=decision.severity,
+            status=IncidentStatus.NOTIFIED if notify_only else IncidentStatus.RUNNING,
+            reason=decision.reason,
+            opened_at=now,
+            closed_at=now if notify_only else None,
+            groups=((decision.rule, decision.group),),
+            plan=None if notify_only or rule is None else self._rulebook().plan_of(rule),
+            trigger_labels=dict(decision.trigger_labels),
+            trigger_annotations=dict(decision.trigger_annotations),
+            trigger_link=decision.trigger_link,
+            value=decision.value,
+            began_at=decision.began_at,
+        )
+
+    async def _join(self, incident: Incident, decision: Decision) -> None:
+        pair = (decision.rule, decision.group)
+
+        def joined(known: Incident) -> Incident:
+            if not known.is_open:
+                raise _ClosedMeanwhileError
+            groups = known.groups if pair in known.groups else (*known.groups, pair)
+            identities = known.joined if decision.identity in known.joined else (*known.joined, decision.identity)
+            return replace(known, groups=groups, joined=identities)
+
+        event = IncidentEvent(self._clock(), "joined", f"{decision.rule} fires too: {decision.reason}")
+        with contextlib.suppress(_ClosedMeanwhileError):
+            await self.change(incident.id, joined, [event])
+        _log.info("incident_joined", incident=incident.id, rule=decision.rule, group=decision.group)
+
+    async def change(
+        self,
+        incident_id: str,
+        edit: Callable[[Incident], Incident],
+        events: Sequence[IncidentEvent] = (),
+        tell: Sequence[Tell] = (),
+    ) -> Incident:
+        """Apply `edit` to the incident on record and save it with its events and messages. Returns what was saved."""
+        async with self._lock(incident_id):
+            known = await self._incidents.get(incident_id)
+            if known is None:
+                raise LookupError(f"incident {incident_id} is gone")
+            edited = edit(known)
+            if known.is_open and not edited.is_open:
+                edited = replace(edited, closed_at=self._clock())
+            edited, outbox = self._outbox(edited, tell)
+            await self._incidents.save(edited, events, outbox)
+        self._told(outbox)
+        if known.is_open and not edited.is_open:
+            _log.info("incident_closed", incident=edited.id, status=edited.status.value, reason=edited.reason)
+            self._locks.pop(incident_id, None)
+            self._progress.pop(incident_id, None)
+            self._on_closed(edited)
+        return edited
+
+    async def get(self, incident_id: str) -> Incident | None:
+        return await self._incidents.get(incident_id)
+
+    def note_progress(self, incident_id: str, step: str, text: str) -> None:
+        """Remember how far a step is, for whoever looks now. Not durable."""
+        self._progress[incident_id] = f"{step}: {text}"
+
+    def progress_of(self, incident_id: str) -> str:
+        """The latest progress of an open incident, "" when there is none."""
+        return self._progress.get(incident_id, "")
+
+    def event(self, kind: str, text: str, **data: object) -> IncidentEvent:
+        return IncidentEvent(self._clock(), kind, text, data)
+
+    def _lock(self, incident_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(incident_id, asyncio.Lock())
+
+    def _outbox(self, incident: Incident, tell: Sequence[Tell]) -> tuple[Incident, list[OutboxEntry]]:
+        entries: list[OutboxEntry] = []
+        for one in tell:
+            incident, message = announce(
+                incident, one.moment, one.text, self._clock(), title=one.title, link=self._link_to(incident.id), closes=one.closes
+            )
+            entries.extend(OutboxEntry(to, dressed) for to, dressed in self._recipients(message, one.to))
+        return incident, entries
+
+    def _recipients(self, message: Message, only: str | None) -> list[tuple[str, Message]]:
+        return recipients(self._rulebook().routes, message, self._configured, only)
+
+    def _told(self, outbox: Sequence[OutboxEntry]) -> None:
+        if outbox:
+            self._on_outbox()
+
+
+def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else text + "."

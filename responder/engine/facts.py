@@ -1,0 +1,80 @@
+"""Reading the facts that the guards judge: fresh from the target, the ledger and the incidents."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import timedelta
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from responder.domain.guards import Facts
+from responder.domain.incident import Incident
+from responder.domain.rulebook import Target
+from responder.domain.version import WorkloadState
+from responder.errors import ResponderError, TemporaryError
+from responder.ports import Clock, Incidents, Ledger, Workloads
+
+_READ_WITHIN = timedelta(seconds=30)
+_READ_ATTEMPTS = 6
+
+
+class FactFinder:
+    """Gathers facts; what can't be read is said, never guessed."""
+
+    def __init__(self, workloads: Workloads, ledger: Ledger, incidents: Incidents, clock: Clock) -> None:
+        self._workloads = workloads
+        self._ledger = ledger
+        self._incidents = incidents
+        self._clock = clock
+
+    async def gather(self, target: Target, incident: Incident, *, still_firing: bool) -> Facts:
+        """Facts about one target for one incident. Our own marks of this incident don't count against it."""
+        try:
+            state = await self._read(target)
+        except (ResponderError, TimeoutError) as error:
+            reason = str(error) or f"no answer within {_READ_WITHIN.total_seconds():.0f} s"
+            return Facts(target, self._clock(), None, f"{target.workload} can't be read: {reason}")
+        now = self._clock()
+        bad = await self._ledger.bad_fingerprints(target.name)
+        begun = await self._ledger.rollbacks_since(target.name, now - target.guards.max_rollbacks.within)
+        return Facts(
+            target=target,
+            now=now,
+            state=state,
+            began_at=incident.began_at,
+            still_firing=still_firing,
+            ledger=tuple(await self._ledger.entries(target.name)),
+            bad_fingerprints={mark: by for mark, by in bad.items() if by != incident.id},
+            rollbacks=max(0, begun - (incident.id in bad.values())),
+            restored_by=await self._restored_by(target, state, bad.values(), incident),
+            acting=await self._acting(target, incident),
+        )
+
+    async def _read(self, target: Target) -> WorkloadState:
+        """A blip of the API server must not turn into a refusal: try for a while."""
+        async with asyncio.timeout(_READ_WITHIN.total_seconds()):
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(TemporaryError),
+                stop=stop_after_attempt(_READ_ATTEMPTS),
+                wait=wait_exponential_jitter(initial=0.2, max=8, jitter=0.2),
+                reraise=True,
+            ):
+                with attempt:
+                    return await self._workloads.of(target).read()
+        raise AssertionError("unreachable")
+
+    async def _restored_by(self, target: Target, state: WorkloadState, culprits: Iterable[str], incident: Incident) -> str:
+        """The incident whose rollback put the current version there."""
+        for incident_id in dict.fromkeys(culprits):
+            if incident_id == incident.id:
+                continue
+            earlier = await self._incidents.get(incident_id)
+            pin = earlier.pins.get(target.name) if earlier else None
+            if pin is not None and pin.to_version.fingerprint == state.current.fingerprint:
+                return incident_id
+        return ""
+
+    async def _acting(self, target: Target, incident: Incident) -> str:
+        others = await self._incidents.list(open_only=True, limit=1000)
+        return next((other.id for other in others if other.id != incident.id and target.name in other.pins), "")

@@ -1,0 +1,89 @@
+"""Keeps the ledger: watches every target and writes down what it runs and for how long it was fully available."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import structlog
+
+from responder.domain.ledger import advance, best_stretch
+from responder.domain.rulebook import Target
+from responder.domain.version import WorkloadState
+from responder.errors import ResponderError
+from responder.ports import Clock, Ledger, Workloads
+
+_log = structlog.get_logger(__name__)
+_RETRY_PAUSE = 5.0  # seconds, after the watch of a target broke for good (a right is missing, the object is gone)
+
+
+class LedgerKeeper:
+    """One watch per target. Writes only when something changed, and once when a version becomes proven."""
+
+    def __init__(self, workloads: Workloads, ledger: Ledger, clock: Clock) -> None:
+        self._workloads = workloads
+        self._ledger = ledger
+        self._clock = clock
+        self._seen: dict[str, datetime] = {}
+
+    def last_seen(self) -> Mapping[str, datetime]:
+        """When each target was last seen, by name; missing until the first time."""
+        return self._seen
+
+    async def run(self, targets: Mapping[str, Target]) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for target in targets.values():
+                group.create_task(self._keep(target), name=f"ledger {target.name}")
+
+    async def _keep(self, target: Target) -> None:
+        said = ""
+        while True:
+            try:
+                await self._watch(target)
+            except ResponderError as error:
+                if str(error) != said:
+                    _log.warning("target_unreadable", target=target.name, error=str(error))
+                    said = str(error)
+            await asyncio.sleep(_RETRY_PAUSE)
+
+    async def _watch(self, target: Target) -> None:
+        states = self._workloads.of(target).watch()
+        upcoming: asyncio.Task[WorkloadState] | None = None
+        state: WorkloadState | None = None
+        watching = False
+        try:
+            while True:
+                upcoming = upcoming or asyncio.ensure_future(anext(states))
+                done, _ = await asyncio.wait({upcoming}, timeout=await self._until_proven(target) if state else None)
+                if done:
+                    state = upcoming.result()
+                    upcoming = None
+                if state is not None:
+                    await self._write(target, state, watching=watching)
+                    watching = True
+        except StopAsyncIteration:
+            return
+        finally:
+            if upcoming is not None:
+                upcoming.cancel()
+                await asyncio.gather(upcoming, return_exceptions=True)
+
+    async def _write(self, target: Target, state: WorkloadState, *, watching: bool) -> None:
+        now = self._clock()
+        self._seen[target.name] = now
+        entries = await self._ledger.entries(target.name)
+        for entry in advance(entries, target.name, state, now, watching=watching):
+            await self._ledger.put(entry)
+
+    async def _until_proven(self, target: Target) -> float | None:
+        """Seconds until the current version has been available for long enough to be written down; None when it has, or isn't."""
+        entries = await self._ledger.entries(target.name)
+        current = next((entry for entry in reversed(entries) if entry.replaced_at is None), None)
+        if current is None or not current.available_open or current.available_from is None:
+            return None
+        if (best_stretch([current]) or timedelta(0)) >= target.guards.proven_for:
+            return None
+        remaining = current.available_from + target.guards.proven_for - self._clock()
+        return max(0.01, remaining.total_seconds())

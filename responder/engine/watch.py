@@ -1,0 +1,96 @@
+"""The watch after a verified rollback: until its window has passed and the alert has cleared, or it must be called failed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from responder.domain.incident import Incident
+from responder.domain.quantity import format_duration
+from responder.domain.rulebook import Monitor
+from responder.engine.desk import IncidentDesk
+from responder.engine.runner import StepRunner
+from responder.ports import Clock
+
+
+class Pulse:
+    """Wakes everybody who waits, each time it beats."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def beat(self) -> None:
+        woken, self._next = self._next, asyncio.Event()
+        woken.set()
+
+    async def wait(self, timeout: timedelta) -> None:
+        """Return at the next beat, or when the time is over."""
+        try:
+            async with asyncio.timeout(max(0.0, timeout.total_seconds())):
+                await self._next.wait()
+        except TimeoutError:
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class WatchVerdict:
+    failed: bool
+    reason: str
+
+
+def assess_watch(monitor: Monitor, until: datetime, now: datetime, *, firing: bool, failures: int) -> WatchVerdict | None:
+    """The end of the watch, or None while it goes on."""
+    if failures > monitor.failure_limit:
+        return WatchVerdict(True, f"monitoring failed: {failures} rounds of checks in a row did not pass")
+    if now < until:
+        return None
+    if not firing:
+        return WatchVerdict(False, f"the alert has cleared and nothing went wrong for {format_duration(monitor.window)}")
+    if now >= until + monitor.settle:
+        waited = format_duration(monitor.window + monitor.settle)
+        return WatchVerdict(True, f"not recovered: the alert still fires {waited} after the rollback")
+    return None
+
+
+async def watch_incident(
+    incident: Incident,
+    monitor: Monitor,
+    *,
+    desk: IncidentDesk,
+    runner: StepRunner,
+    still_firing: Callable[[Incident], bool],
+    pulse: Pulse,
+    clock: Clock,
+) -> WatchVerdict:
+    """Run the checks every `every` and wait for the window and the alert. The end is on record: a restart goes on."""
+    until = incident.monitor_until or clock() + monitor.window
+    failures = 0
+    next_round = clock()
+    while True:
+        now = clock()
+        if monitor.checks and now >= next_round:
+            passed = await _round(incident, monitor, desk, runner)
+            failures = 0 if passed else failures + 1
+            now = clock()
+            next_round = now + monitor.every
+        known = await desk.get(incident.id) or incident
+        verdict = assess_watch(monitor, until, now, firing=still_firing(known), failures=failures)
+        if verdict is not None:
+            return verdict
+        moments = [moment for moment in (until, until + monitor.settle) if moment > now]
+        if monitor.checks:
+            moments.append(next_round)
+        await pulse.wait(min(moments) - now)
+
+
+async def _round(incident: Incident, monitor: Monitor, desk: IncidentDesk, runner: StepRunner) -> bool:
+    passed = True
+    for step in monitor.checks:
+        outcome = await runner.check(incident, step)
+        if not outcome.succeeded:
+            passed = False
+            event = desk.event("check_failed", f"{step.name}: {outcome.text}")
+            await desk.change(incident.id, lambda known: known, [event])
+    return passed
