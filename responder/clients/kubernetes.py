@@ -1,0 +1,158 @@
+"""Kubernetes over its own Python client: credentials and transport are the library's, objects stay raw JSON.
+
+Typed models silently drop template fields they don't know, so nothing here decodes into them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from responder.clients.kubernetes_connection import Connection, Object
+from responder.clients.kubernetes_errors import JSON_PATCH, MERGE_PATCH, Call
+from responder.clients.kubernetes_watch import Watch
+from responder.errors import NotFoundError, ResponderError
+
+FIELD_MANAGER = "responder"
+_LIST_PAGE = 500
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind of object as the API spells it. group: "" for the core group."""
+
+    group: str
+    version: str
+    plural: str
+
+    def call(self, verb: str, namespace: str, name: str = "") -> Call:
+        """A GET of the collection, or of the object with this name."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        path = f"{root}/namespaces/{quote(namespace, safe='')}/{self.plural}"
+        return Call(verb, str(self), f"{path}/{quote(name, safe='')}" if name else path, namespace, name)
+
+    def __str__(self) -> str:
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+
+DEPLOYMENTS = Resource("apps", "v1", "deployments")
+REPLICA_SETS = Resource("apps", "v1", "replicasets")
+PODS = Resource("", "v1", "pods")
+EVENTS = Resource("", "v1", "events")
+
+
+class KubernetesClient:
+    """One cluster. Connects on first use, keeps connections alive, close it at the end.
+
+    kubeconfig: path (or several, as KUBECONFIG allows); None lets the library look: KUBECONFIG, ~/.kube/config, in-cluster.
+    timeout: for one whole request; watches have their own.
+    Raises the errors of `responder.errors`; no message ever holds a credential.
+    """
+
+    def __init__(self, kubeconfig: str | None = None, *, timeout: timedelta = timedelta(seconds=10)) -> None:
+        self._connection = Connection(kubeconfig, timeout)
+
+    async def connect(self) -> None:
+        """Import the library and load credentials now, so that the first request needn't. Sends nothing."""
+        await self._connection.open()
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
+        return await self._connection.ask(resource.call("get", namespace, name))
+
+    async def list(self, resource: Resource, namespace: str, *, labels: str = "", fields: str = "") -> list[Object]:
+        """All objects, page by page. labels, fields: selectors as text."""
+        query = {"limit": str(_LIST_PAGE), "labelSelector": labels, "fieldSelector": fields, "continue": ""}
+        items: list[Object] = []
+        while True:
+            asked = {key: value for key, value in query.items() if value}
+            page = await self._connection.ask(replace(resource.call("list", namespace), query=asked))
+            items += page.get("items") or []
+            query["continue"] = page.get("metadata", {}).get("continue", "")
+            if not query["continue"]:
+                return items
+
+    async def patch_json(
+        self, resource: Resource, namespace: str, name: str, operations: Sequence[Object], *, dry_run: bool = False
+    ) -> Object:
+        """JSON patch. A failed `test` raises ConflictError."""
+        call = resource.call("patch", namespace, name)
+        return await self._write(replace(call, method="PATCH", body=list(operations), content=JSON_PATCH), dry_run)
+
+    async def patch_merge(self, resource: Resource, namespace: str, name: str, body: Object, *, dry_run: bool = False) -> Object:
+        call = resource.call("patch", namespace, name)
+        return await self._write(replace(call, method="PATCH", body=body, content=MERGE_PATCH), dry_run)
+
+    async def create(self, resource: Resource, namespace: str, body: Object, *, dry_run: bool = False) -> Object:
+        return await self._write(replace(resource.call("create", namespace), method="POST", body=body), dry_run)
+
+    async def _write(self, call: Call, dry_run: bool) -> Object:
+        # A server older than 1.25 does not know fieldValidation and ignores it.
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+        return await self._connection.ask(replace(call, query=query | ({"dryRun": "All"} if dry_run else {})))
+
+    async def create_event(
+        self, about: Object, *, reason: str, message: str, at: datetime, kind: str = "Normal", action: str = "Rollback"
+    ) -> Object:
+        """Leave a core/v1 Event on an object, as an audit trail for whoever describes it."""
+        meta = about["metadata"]
+        stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        involved = {"apiVersion": about["apiVersion"], "kind": about["kind"], "namespace": meta["namespace"]}
+        involved |= {"name": meta["name"], "uid": meta["uid"]}
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{meta['name']}.", "namespace": meta["namespace"]},
+            "involvedObject": involved,
+            "reason": reason,
+            "message": message[:1024],
+            "type": kind,
+            "action": action,
+            "count": 1,
+            "firstTimestamp": stamp,
+            "lastTimestamp": stamp,
+            "source": {"component": FIELD_MANAGER},
+            "reportingComponent": FIELD_MANAGER,
+            "reportingInstance": FIELD_MANAGER,
+        }
+        return await self.create(EVENTS, meta["namespace"], event)
+
+    async def serves(self, group: str) -> bool:
+        """Does the cluster know this API group? Every authenticated client may ask."""
+        try:
+            await self._connection.ask(Call("get", f"API group {group}", f"/apis/{group}"))
+        except NotFoundError:
+            return False
+        return True
+
+    async def watch(self, resource: Resource, namespace: str, name: str) -> AsyncIterator[Object | None]:
+        """One object: as it is now, then after every change; None while it does not exist.
+
+        Never ends by itself: a lost connection, an expired resourceVersion or a missing right is tried again with backoff.
+        """
+        watch = Watch(self._connection, resource.call("list", namespace), name)
+        try:
+            while True:
+                yield await retry_for_ever(f"watch {resource} {name} in namespace {namespace}")(watch.next_change)
+        finally:
+            watch.close()
+
+
+def retry_for_ever(doing: str) -> AsyncRetrying:
+    """For watches: every error of ours is tried again, with backoff up to half a minute."""
+
+    def tell(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        _log.info("kubernetes_try_again", doing=doing, attempt=state.attempt_number, reason=str(error))
+
+    wait = wait_random_exponential(multiplier=0.1, max=30)
+    return AsyncRetrying(wait=wait, retry=retry_if_exception_type(ResponderError), before_sleep=tell)

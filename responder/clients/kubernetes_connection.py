@@ -1,0 +1,128 @@
+"""Credentials and transport of one cluster, both the library's; requests go out and answers come in as raw JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from responder.clients.kubernetes_errors import Call, error_of_answer, error_of_transport
+from responder.errors import SettingsError, TemporaryError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+Object = dict[str, Any]
+
+_CONNECT_SECONDS = 5.0
+
+
+class Connection:
+    """Connects on first use; credentials are loaded again when the server no longer takes them."""
+
+    def __init__(self, kubeconfig: str | None, timeout: timedelta) -> None:
+        self._kubeconfig = kubeconfig
+        self._timeout = timeout
+        self._api: Any = None
+        self._opening = asyncio.Lock()
+
+    async def open(self) -> Any:
+        """The library's ApiClient. Raises SettingsError when there are no usable credentials."""
+        async with self._opening:
+            if self._api is None:
+                self._api = await _load(self._kubeconfig)
+            return self._api
+
+    async def close(self) -> None:
+        api, self._api = self._api, None
+        if api is not None:
+            await api.close()
+
+    async def ask(self, call: Call) -> Object:
+        """Send one request and return the object it answers."""
+        response = await self.send(call)
+        try:
+            text = await response.read()
+        except transport_errors() as error:
+            raise error_of_transport(call, error) from error
+        if response.status >= 400:
+            raise error_of_answer(call, response.status, text, response.headers.get("Retry-After"))
+        try:
+            answer = orjson.loads(text)
+        except ValueError as error:
+            raise TemporaryError(f"{call}: the answer is not JSON") from error
+        if not isinstance(answer, dict):
+            raise TemporaryError(f"{call}: the answer is not an object")
+        return answer
+
+    async def send(self, call: Call, *, silence: float | None = None) -> aiohttp.ClientResponse:
+        """Send one request; the caller reads the answer.
+
+        silence: for streams, how many seconds without a byte are too many; None limits the request as a whole.
+        """
+        api = await self.open()
+        response = await self._send(api, call, silence)
+        if response.status != 401:
+            return response
+        response.release()
+        if self._api is api:
+            await self.close()
+        return await self._send(await self.open(), call, silence)
+
+    async def _send(self, api: Any, call: Call, silence: float | None) -> aiohttp.ClientResponse:
+        import aiohttp
+
+        total = self._timeout.total_seconds() if silence is None else None
+        limit = aiohttp.ClientTimeout(total=total, sock_connect=_CONNECT_SECONDS, sock_read=silence)
+        method, url, headers, body, _ = await api.param_serialize(
+            call.method,
+            call.path,
+            query_params=list(call.query.items()),
+            header_params={"Accept": "application/json", "Content-Type": call.content},
+            body=call.body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            answer = await api.call_api(method, url, headers, body, _request_timeout=limit, _preload_content=False)
+        except transport_errors() as error:
+            raise error_of_transport(call, error) from error
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+
+def transport_errors() -> tuple[type[Exception], ...]:
+    import aiohttp
+
+    return (aiohttp.ClientError, OSError, TimeoutError)
+
+
+async def _load(kubeconfig: str | None) -> Any:
+    # Importing takes most of a second: not on the event loop.
+    client = await asyncio.to_thread(importlib.import_module, "kubernetes.aio.client")
+    config = await asyncio.to_thread(importlib.import_module, "kubernetes.aio.config")
+    settings = client.Configuration()
+    files = kubeconfig or config.KUBE_CONFIG_DEFAULT_LOCATION
+    try:
+        if await asyncio.to_thread(_any_exists, files):
+            await config.load_kube_config(config_file=files, client_configuration=settings, persist_config=False)
+        elif kubeconfig:
+            raise SettingsError(f"KUBECONFIG: no such file: {kubeconfig}")
+        else:
+            config.load_incluster_config(client_configuration=settings)
+    except config.ConfigException as error:
+        # Its text can quote the whole user entry, token included.
+        if str(error).startswith("Service "):
+            raise SettingsError("KUBECONFIG is not set and this is no pod with a service account") from None
+        raise SettingsError("KUBECONFIG: an entry is missing, or a file that it names") from None
+    except (KeyError, TypeError, AttributeError, OSError, ValueError):
+        raise SettingsError("KUBECONFIG: not a kubeconfig file") from None
+    return client.ApiClient(settings)
+
+
+def _any_exists(files: str) -> bool:
+    return any(Path(one).expanduser().is_file() for one in files.split(os.pathsep))
