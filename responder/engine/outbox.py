@@ -108,7 +108,7 @@ class OutboxWorker:
         while True:
             busy = frozenset(self._under_way)  # before the read: what ends meanwhile may still be listed as due
             due = await self._outbox.due(now, limit)
-            started = [self._start(delivery) for delivery in due if self._may_start(delivery, busy)]
+            started = [delivery for delivery in due if self._start_if_free(delivery, busy)]
             if started or len(due) < limit:
                 break
             limit *= 2  # a slow notifier's messages fill the page: look behind them
@@ -119,13 +119,13 @@ class OutboxWorker:
             return SHORTEST_PAUSE
         return min(POLL, next_due - now)
 
-    def _may_start(self, delivery: Delivery, busy: frozenset[tuple[str, str]]) -> bool:
+    def _start_if_free(self, delivery: Delivery, busy: frozenset[tuple[str, str]]) -> bool:
         key = _key(delivery)
-        return key not in busy and key not in self._under_way and self._load[delivery.to] < self._concurrency
-
-    def _start(self, delivery: Delivery) -> None:
+        if key in busy or key in self._under_way or self._load[delivery.to] >= self._concurrency:
+            return False
         self._load[delivery.to] += 1
-        self._under_way[_key(delivery)] = asyncio.create_task(self._one(delivery), name=f"outbox:{delivery.to}")
+        self._under_way[key] = asyncio.create_task(self._one(delivery), name=f"outbox:{delivery.to}")
+        return True
 
     async def _one(self, delivery: Delivery) -> None:
         try:
