@@ -19,7 +19,7 @@ _RETRY_PAUSE = 5.0  # seconds, after the watch of a target broke for good (a rig
 
 
 class LedgerKeeper:
-    """One watch per target. Writes only when something changed, and once when a version becomes proven."""
+    """One watch per target. Writes when the target changes, and once when a version becomes proven."""
 
     def __init__(self, workloads: Workloads, ledger: Ledger, clock: Clock) -> None:
         self._workloads = workloads
