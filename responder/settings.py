@@ -1,0 +1,211 @@
+"""The environment as one typed object. The only module that reads it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from responder.errors import SettingsError
+
+PREFIX = "RESPONDER_"
+
+# Named by the design and not built yet: refused plainly, rather than accepted and without effect.
+NOT_YET = frozenset(
+    {
+        "TOKENS_FILE",
+        "SENTRY_CLIENT_SECRET",
+        "GRAFANA_SECRET",
+        "SLACK_BOT_TOKEN",
+        "SLACK_CHANNEL",
+        "SLACK_API_URL",
+        "SLACK_SIGNING_SECRET",
+        "PAGERDUTY_ROUTING_KEY",
+        "PAGERDUTY_URL",
+        "SMTP_URL",
+    }
+)
+# Read by the operator commands, not by the service; both may stand in one environment.
+OF_THE_CLIENT = frozenset({"URL", "TOKEN"})
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http:// or https:// address")
+    return value.rstrip("/")
+
+
+def _secret_http_url(value: SecretStr) -> SecretStr:
+    return SecretStr(_http_url(value.get_secret_value()))
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    scheme = urlsplit(value.get_secret_value()).scheme
+    if scheme.startswith("postgres"):
+        raise ValueError("PostgreSQL is not supported yet: use sqlite:///<path>")
+    if scheme != "sqlite" or not value.get_secret_value().startswith("sqlite:///"):
+        raise ValueError("must be sqlite:///<path>")
+    return value
+
+
+def _token(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be printable ASCII without blanks, as it travels in a header")
+    return value
+
+
+def _whole_number(value: object) -> object:
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        raise ValueError("must be a whole number")
+    return value
+
+
+Token = Annotated[SecretStr, AfterValidator(_token)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Days = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=3650)]
+
+
+class Settings(BaseModel):
+    """Settings of the service; each field is the variable of that name with `RESPONDER_` in front.
+
+    port: 0 takes any free one. database_url: a secret because it may hold a password.
+    statuspage_url: base address as Statuspage documents it, ending in `/v1`.
+    retention: days after which journal entries and closed incidents are deleted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=65535)] = 8080
+    rules: Path = Path("rules")
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] = SecretStr("sqlite:///responder.db")
+    webhook_token: Token | None = None
+    operator_token: Token | None = None
+    viewer_token: Token | None = None
+    slack_webhook_url: Annotated[SecretStr, AfterValidator(_secret_http_url)] | None = None
+    statuspage_api_key: Token | None = None
+    statuspage_page_id: str | None = None
+    statuspage_url: HttpUrl = "https://api.statuspage.io/v1"
+    prometheus_url: HttpUrl | None = None
+    alertmanager_url: HttpUrl | None = None
+    journal_retention_days: Days = 35
+    incident_retention_days: Days = 400
+    log_format: Literal["json", "console"] = "json"
+
+    @property
+    def has_tokens(self) -> bool:
+        return any((self.webhook_token, self.operator_token, self.viewer_token))
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret value, for redaction."""
+        values = (getattr(self, name) for name in SECRETS)
+        return tuple(value.get_secret_value() for value in values if value is not None)
+
+
+SECRETS = frozenset(
+    {"database_url", "webhook_token", "operator_token", "viewer_token", "slack_webhook_url", "statuspage_api_key"}
+)
+
+
+def settings_from_environment() -> Settings:
+    """The settings of this process. Raises SettingsError with every problem."""
+    return load_settings(os.environ)  # noqa: TID251 - the one place that reads the environment
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the `RESPONDER_*` variables. Raises SettingsError with every problem, one a line; values are never shown."""
+    problems: list[str] = []
+    values: dict[str, str] = {}
+    for variable in sorted(environ):
+        if variable.startswith(PREFIX):
+            _take(variable, environ[variable], values, problems, environ)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        # The rules below are checked with what could be read, so that one run shows everything.
+        wrong = {str(detail["loc"][0]) for detail in error.errors()}
+        problems += [f"{_variable(str(detail['loc'][0]))}: {_plain(detail['msg'])}" for detail in error.errors()]
+        settings = Settings.model_validate({name: value for name, value in values.items() if name not in wrong})
+    problems += _combination_problems(settings, values)
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def _take(variable: str, text: str, values: dict[str, str], problems: list[str], environ: Mapping[str, str]) -> None:
+    """Put one variable into `values`, or say what is wrong with it."""
+    bare = variable.removeprefix(PREFIX)
+    name, from_file = bare.lower(), False
+    if bare.endswith("_FILE") and name.removesuffix("_file") in SECRETS:
+        name, from_file = name.removesuffix("_file"), True
+    if bare in OF_THE_CLIENT:
+        return
+    if bare in NOT_YET or bare.removesuffix("_FILE") in NOT_YET:
+        problems.append(f"{variable}: not supported yet by this version")
+    elif name not in Settings.model_fields or variable != variable.upper():
+        problems.append(f"{variable}: no such setting{_hint(bare)}")
+    elif from_file and _variable(name) in environ:
+        problems.append(f"{variable}: set either this or {_variable(name)}, not both")
+    elif from_file:
+        try:
+            values[name] = Path(text).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text file"
+            problems.append(f"{variable}: the file can't be read: {reason}")
+            return
+        if not values[name]:
+            del values[name]
+            problems.append(f"{variable}: the file is empty")
+    elif not text.strip():
+        problems.append(f"{variable}: set but empty; give it a value or unset it")
+    else:
+        values[name] = text
+
+
+def _combination_problems(settings: Settings, values: Mapping[str, str]) -> list[str]:
+    problems = []
+    if bool(settings.statuspage_api_key) != bool(settings.statuspage_page_id):
+        missing = "statuspage_page_id" if settings.statuspage_api_key else "statuspage_api_key"
+        if missing not in values:
+            problems.append(f"{_variable(missing)}: missing; the status page needs both its API key and its page id")
+    tokens_given = any(name in values for name in ("webhook_token", "operator_token", "viewer_token"))
+    if not tokens_given and not is_loopback(settings.host):
+        problems.append(
+            f"{_variable('host')}: without tokens only a loopback address is served; set RESPONDER_WEBHOOK_TOKEN and "
+            "RESPONDER_OPERATOR_TOKEN (each also as …_FILE), or leave the host at 127.0.0.1"
+        )
+    return problems
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address. Names other than localhost are never trusted to be."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def _hint(bare: str) -> str:
+    known = [name.upper() for name in Settings.model_fields]
+    known += [f"{name.upper()}_FILE" for name in sorted(SECRETS)]
+    near = difflib.get_close_matches(bare.upper(), known, n=1, cutoff=0.6)
+    return f"; did you mean {PREFIX}{near[0]}?" if near else ""
+
+
+def _plain(message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return text[:1].lower() + text[1:] if text.startswith("Input") else text

@@ -1,0 +1,48 @@
+"""JSON answers and the questions endpoints ask of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from responder.web.problems import Problem
+from responder.web.tokens import READERS, Tokens
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def json_answer(document: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    body = orjson.dumps(document, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
+    return Response(body, status, headers, media_type="application/json")
+
+
+def for_readers(tokens: Tokens, endpoint: Endpoint) -> Endpoint:
+    """The endpoint behind a viewer's or an operator's token."""
+
+    async def admitted(request: Request) -> Response:
+        tokens.admit(dict(request.scope["headers"]), READERS)
+        return await endpoint(request)
+
+    return admitted
+
+
+def whole_number(request: Request, name: str, default: int, low: int, high: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
+        raise Problem(400, f"must be a whole number from {low} to {high}", name).error()
+    return int(text)
+
+
+def truth(request: Request, name: str) -> bool | None:
+    """None when the parameter is absent."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if text not in ("true", "false"):
+        raise Problem(400, "must be true or false", name).error()
+    return text == "true"

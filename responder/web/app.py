@@ -1,0 +1,145 @@
+"""The HTTP application, built in a function."""
+
+from __future__ import annotations
+
+import structlog
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from responder import __version__
+from responder.errors import NotFoundError, ResponderError
+from responder.intakes import INTAKES
+from responder.web.answers import for_readers, json_answer
+from responder.web.documents import target_document, versions_document
+from responder.web.incidents import incident_routes
+from responder.web.intake import IntakeEndpoint
+from responder.web.problems import INTERNAL, Problem, ProblemError, problem_of
+from responder.web.services import WebServices
+
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+
+_log = structlog.get_logger("responder.web")
+
+
+def build_app(services: WebServices) -> ASGIApp:
+    """The whole HTTP surface over these services."""
+    pages = Starlette(
+        routes=[*_service_routes(services), *_target_routes(services), *incident_routes(services)],
+        exception_handlers={
+            ProblemError: _problem,
+            ResponderError: _error_of_ours,
+            HTTPException: _routing_error,
+            Exception: _unexpected,
+        },
+    )
+    pages.router.redirect_slashes = False
+    intakes: dict[str, ASGIApp] = {f"/webhooks/{name}": IntakeEndpoint(name, parse, services) for name, parse in INTAKES.items()}
+    return Surface(intakes, pages)
+
+
+class Surface:
+    """Sends webhooks straight to their endpoint and everything else to the pages, with security headers."""
+
+    def __init__(self, intakes: dict[str, ASGIApp], pages: ASGIApp) -> None:
+        self._intakes = intakes
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._pages(scope, receive, send)
+            return
+        intake = self._intakes.get(scope["path"])
+        if intake is not None:
+            await intake(scope, receive, send)
+            return
+
+        async def hardened(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self._pages(scope, receive, hardened)
+        except Exception:  # noqa: BLE001 - the web boundary; the answer has been sent by `_unexpected`
+            _log.exception("request_failed", method=scope["method"], path=scope["path"])
+
+
+def _service_routes(services: WebServices) -> list[Route]:
+    async def index(_request: Request) -> Response:
+        links = ["/v1/incidents", "/v1/rules", "/v1/targets", "/metrics", "/healthz", "/readyz"]
+        return json_answer({"name": "responder", "version": __version__, "links": links})
+
+    async def health(_request: Request) -> Response:
+        return json_answer({"status": "ok"})
+
+    async def ready(_request: Request) -> Response:
+        is_ready, facts = services.readiness()
+        return json_answer({"ready": is_ready, **facts}, 200 if is_ready else 503)
+
+    async def metrics(_request: Request) -> Response:
+        return Response(services.metrics.exposition(), headers={"Content-Type": _EXPOSITION})
+
+    async def rules(_request: Request) -> Response:
+        return json_answer({"rules": list(services.rules_state())})
+
+    return [
+        Route("/", index, methods=["GET"]),
+        Route("/healthz", health, methods=["GET"]),
+        Route("/readyz", ready, methods=["GET"]),
+        Route("/metrics", metrics, methods=["GET"]),
+        Route("/v1/rules", for_readers(services.tokens, rules), methods=["GET"]),
+    ]
+
+
+def _target_routes(services: WebServices) -> list[Route]:
+    async def targets(_request: Request) -> Response:
+        return json_answer({"targets": [target_document(target) for target in services.targets().values()]})
+
+    async def versions(request: Request) -> Response:
+        name = request.path_params["target"]
+        if name not in services.targets():
+            raise NotFoundError("no target of this name is declared")
+        return json_answer(versions_document(name, await services.versions(name)))
+
+    return [
+        Route("/v1/targets", for_readers(services.tokens, targets), methods=["GET"]),
+        Route("/v1/targets/{target}/versions", for_readers(services.tokens, versions), methods=["GET"]),
+    ]
+
+
+async def _problem(_request: Request, error: Exception) -> Response:
+    return error.problem.response() if isinstance(error, ProblemError) else INTERNAL.response()
+
+
+async def _error_of_ours(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, ResponderError):
+        return INTERNAL.response()
+    problem = problem_of(error)
+    if problem.status >= 500:
+        _log.warning("request_refused", status=problem.status, detail=str(error))
+    return problem.response()
+
+
+async def _routing_error(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        return INTERNAL.response()
+    headers = tuple((error.headers or {}).items())
+    detail = {404: "there is nothing at this address", 405: "this address does not take this method"}
+    return Problem(error.status_code, detail.get(error.status_code, error.detail), headers=headers).response()
+
+
+async def _unexpected(_request: Request, _error: Exception) -> Response:
+    return INTERNAL.response()

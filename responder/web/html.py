@@ -1,0 +1,31 @@
+"""Markdown reports as HTML pages. Text in them comes from outside: nothing in it may become markup or load anything."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from hashlib import sha256
+from html import escape
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}"
+    "table{border-collapse:collapse}th,td{border:1px solid #c9d1d9;padding:.3rem .6rem;text-align:left;vertical-align:top}"
+    "pre,code{background:#f3f4f6;border-radius:4px}pre{padding:.6rem;overflow:auto}"
+    "@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}pre,code{background:#161b22}}"
+)
+_STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
+
+PAGE_HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; frame-ancestors 'none'; base-uri 'none'",
+}
+
+
+def page(title: str, markdown: str) -> str:
+    """A whole HTML page. Raw HTML in the text is shown as text, links with other schemes than the web's are not links."""
+    from markdown_it import MarkdownIt
+
+    body = MarkdownIt("js-default").disable("image").render(markdown)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body>\n{body}</body></html>\n'
+    )

@@ -1,0 +1,133 @@
+"""The webhook endpoint, as a bare ASGI application: the hot path, which does nothing but journal before it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from time import perf_counter
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from responder.errors import ResponderError
+from responder.intakes.delivery import Parse
+from responder.ports import EntryKind
+from responder.web.problems import INTERNAL, Problem, ProblemError, method_not_allowed, problem_of, too_large, unavailable
+from responder.web.services import WebServices
+from responder.web.tokens import SENDERS
+
+# Larger bodies are read in a thread, so that a body of several MB does not hold up the small ones.
+READ_IN_THREAD = 256 * 1024
+
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_JSON = (b"content-type", b"application/json")
+_PROBLEM = (b"content-type", b"application/problem+json")
+
+_log = structlog.get_logger("responder.web")
+
+
+class Disconnected(Exception):  # noqa: N818 - not an error: the sender went away
+    """The sender closed the connection before its body was complete."""
+
+
+class IntakeEndpoint:
+    """`POST /webhooks/<name>`: authenticate, read, journal, then 202 `{"accepted": n, "ignored": n}`."""
+
+    def __init__(self, name: str, parse: Parse, services: WebServices) -> None:
+        self._name = name
+        self._parse = parse
+        self._services = services
+        self._answer_within = services.answer_within.total_seconds()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            accepted, ignored = await self._take(scope, receive)
+        except Disconnected:
+            return
+        except ProblemError as error:
+            await self._refuse(error.problem, send)
+        except ResponderError as error:
+            await self._refuse(problem_of(error), send)
+        except Exception:  # noqa: BLE001 - the web boundary
+            _log.exception("intake_failed", source=self._name)
+            await self._refuse(INTERNAL, send)
+        else:
+            body = b'{"accepted":%d,"ignored":%d}' % (accepted, ignored)
+            await _send(send, 202, body, [_JSON, (b"content-length", b"%d" % len(body)), _NOSNIFF])
+
+    async def _take(self, scope: Scope, receive: Receive) -> tuple[int, int]:
+        """Returns how many signals are on disk, and how many observations were ignored."""
+        services = self._services
+        if scope["method"] != "POST":
+            raise method_not_allowed(["POST"]).error()
+        headers = dict(scope["headers"])
+        services.tokens.admit(headers, SENDERS)
+        check_content(headers)
+        body = await read_body(headers, receive, services.body_limit, services.body_within)
+        now = services.clock()
+        if len(body) <= READ_IN_THREAD:
+            delivery = self._parse(body, now)
+        else:
+            delivery = await asyncio.to_thread(self._parse, body, now)
+        if delivery.notes:
+            _log.warning("intake_noted", source=self._name, receiver=delivery.receiver, notes=delivery.notes)
+        seconds = 0.0
+        if delivery.signals:
+            began = perf_counter()
+            try:
+                async with asyncio.timeout(self._answer_within):
+                    await services.journal.append(EntryKind.SIGNALS, now, delivery.signals)
+            except TimeoutError:
+                raise unavailable("the journal can't keep up", timedelta(seconds=1)).error() from None
+            seconds = perf_counter() - began
+        services.metrics.accepted(self._name, len(delivery.signals), delivery.ignored, seconds)
+        return len(delivery.signals), delivery.ignored
+
+    async def _refuse(self, problem: Problem, send: Send) -> None:
+        self._services.metrics.rejected(self._name, problem.status)
+        _log.warning("intake_rejected", source=self._name, status=problem.status, field=problem.field, detail=problem.detail)
+        body = problem.body()
+        extra = [(name.lower().encode(), value.encode()) for name, value in problem.headers]
+        await _send(send, problem.status, body, [_PROBLEM, (b"content-length", b"%d" % len(body)), _NOSNIFF, *extra])
+
+
+def check_content(headers: Mapping[bytes, bytes]) -> None:
+    """Raises ProblemError (415) for anything but plain JSON in UTF-8."""
+    content_type = headers.get(b"content-type", b"")
+    if content_type != b"application/json":
+        kind, *parameters = (part.strip().lower() for part in content_type.split(b";"))
+        charsets = {part.partition(b"=")[2].strip(b'"') for part in parameters if part.startswith(b"charset=")}
+        if kind != b"application/json" or not charsets <= {b"utf-8", b"us-ascii"}:
+            raise Problem(415, "the body must be application/json in UTF-8", field="Content-Type").error()
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise Problem(415, "compressed bodies are not taken", field="Content-Encoding").error()
+
+
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int, within: timedelta) -> bytes:
+    """The whole body, never holding more than `limit` bytes. Raises ProblemError (408, 413) or Disconnected."""
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large(limit).error()
+    try:
+        async with asyncio.timeout(within.total_seconds()):
+            parts, size = [], 0
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Disconnected
+                part = message.get("body", b"")
+                size += len(part)
+                if size > limit:
+                    raise too_large(limit).error()
+                parts.append(part)
+                if not message.get("more_body"):
+                    return b"".join(parts)
+    except TimeoutError:
+        seconds = f"{within.total_seconds():g}"
+        raise Problem(408, f"the body did not arrive within {seconds} s", headers=(("Connection", "close"),)).error() from None
+
+
+async def _send(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

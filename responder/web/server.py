@@ -1,0 +1,28 @@
+"""How the service is put on the network: one set of server options for `serve` and for the benchmark."""
+
+from __future__ import annotations
+
+import uvicorn
+from starlette.types import ASGIApp
+
+
+def server_config(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 8080, fd: int | None = None) -> uvicorn.Config:
+    """fd: an already listening socket; host and port are then only for messages. port: 0 takes any free one."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        fd=fd,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="off",  # the wiring owns what runs beside the server
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+        limit_concurrency=2048,
+        backlog=2048,
+    )

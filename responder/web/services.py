@@ -1,0 +1,53 @@
+"""What the HTTP surface needs from the rest of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from responder.domain.incident import Incident, IncidentEvent
+from responder.domain.rulebook import Target
+from responder.domain.version import WorkloadState
+from responder.ports import Clock, Incidents, Journal
+from responder.web.tokens import Tokens
+
+
+class WebMetrics(Protocol):
+    def accepted(self, source: str, signals: int, ignored: int, seconds: float) -> None:
+        """One delivery was acknowledged. seconds: spent in the journal."""
+        ...
+
+    def rejected(self, source: str, status: int) -> None: ...
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WebServices:
+    """targets: the declared ones, by name. versions: facts about one declared target, freshly read.
+
+    rules_state: what each rule and group waits for, as JSON-able rows.
+    readiness: whether the service can do its work, and the facts behind it.
+    render_report, report_document: the report as Markdown and as JSON-able values.
+    body_limit: bytes. body_within: how long a sender may take for one body.
+    answer_within: how long the journal may take before the sender is told to come again.
+    """
+
+    journal: Journal
+    incidents: Incidents
+    clock: Clock
+    tokens: Tokens
+    metrics: WebMetrics
+    targets: Callable[[], Mapping[str, Target]]
+    versions: Callable[[str], Awaitable[WorkloadState]]
+    rules_state: Callable[[], Sequence[Mapping[str, object]]]
+    readiness: Callable[[], tuple[bool, Mapping[str, object]]]
+    render_report: Callable[[Incident, Sequence[IncidentEvent]], str]
+    report_document: Callable[[Incident, Sequence[IncidentEvent]], Mapping[str, object]]
+    body_limit: int = 16 * 1024 * 1024
+    body_within: timedelta = timedelta(seconds=30)
+    answer_within: timedelta = timedelta(milliseconds=900)
