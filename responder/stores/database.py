@@ -1,0 +1,87 @@
+"""Opening the database that a URL names."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from responder.errors import SettingsError
+from responder.ports import Incidents, Journal, Ledger, Outbox
+from responder.stores import journal_table, schema, sqlite
+from responder.stores.connection import ConnectionThread
+from responder.stores.incidents import SqlIncidents
+from responder.stores.journal import JournalLimits, SqlJournal
+from responder.stores.ledger import SqlLedger
+from responder.stores.outbox import SqlOutbox
+
+
+class Database:
+    """An open database: one thread that writes, one that reads, the four stores. Belongs to the event loop that opened it."""
+
+    journal: Journal
+    incidents: Incidents
+    outbox: Outbox
+    ledger: Ledger
+
+    def __init__(self, engine: Engine, lock: sqlite.FileLock, last_entry: int, limits: JournalLimits) -> None:
+        self._lock = lock
+        self._writer = ConnectionThread("responder-writer", engine.connect, sqlite.BEGIN)
+        self._reader = ConnectionThread("responder-reader", engine.connect)
+        self._journal = SqlJournal(self._writer, self._reader, last_entry, limits)
+        self.journal = self._journal
+        self.incidents = SqlIncidents(self._writer, self._reader)
+        self.outbox = SqlOutbox(self._writer, self._reader)
+        self.ledger = SqlLedger(self._writer, self._reader)
+
+    async def close(self) -> None:
+        """Write what is queued, then let go of the file. Further calls do nothing."""
+        self._journal.close()
+        await self._reader.close()
+        await self._writer.close()
+        self._lock.release()
+
+
+async def open_database(url: str, *, limits: JournalLimits | None = None) -> Database:
+    """`sqlite:///relative/path` or `sqlite:////absolute/path`. Raises SettingsError, which never shows the URL."""
+    path = _path_of(url)
+    engine, lock, last_entry = await asyncio.to_thread(_open_file, path)
+    return Database(engine, lock, last_entry, limits or JournalLimits())
+
+
+def _path_of(url: str) -> Path:
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme != "sqlite":
+        raise SettingsError("RESPONDER_DATABASE_URL: only SQLite is supported, for example sqlite:///responder.db")
+    name = rest.removeprefix("/")
+    if name == rest or not name or name.endswith("/") or "?" in name or name.startswith(":memory:"):
+        raise SettingsError(
+            "RESPONDER_DATABASE_URL: name a file, without options: sqlite:///responder.db or sqlite:////var/lib/responder/responder.db"
+        )
+    return Path(name).resolve()
+
+
+def _open_file(path: Path) -> tuple[Engine, sqlite.FileLock, int]:
+    lock = sqlite.FileLock(path)
+    try:
+        engine = sqlite.create_sqlite_engine(path)
+        with engine.connect() as connection:
+            return engine, lock, _prepare(connection, path)
+    except DBAPIError as error:
+        lock.release()
+        raise SettingsError(f"RESPONDER_DATABASE_URL: {path} can't be opened: {error.orig}") from error
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _prepare(connection: Connection, path: Path) -> int:
+    mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+    if mode != "wal":
+        raise SettingsError(f"RESPONDER_DATABASE_URL: {path} is on a file system without write-ahead logging; use a local disk")
+    connection.exec_driver_sql(sqlite.BEGIN)
+    schema.prepare(connection, str(path))
+    connection.exec_driver_sql("COMMIT")
+    return journal_table.last_id(connection)

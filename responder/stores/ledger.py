@@ -1,0 +1,87 @@
+"""The ledger: what each target has run, and which versions were rolled back from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
+
+from responder.domain.version import LedgerEntry
+from responder.stores.connection import ConnectionThread
+from responder.stores.schema import bad_versions, ledger
+
+ENTRIES_PER_TARGET = 1000  # the oldest go first; what was bad is kept apart and stays
+
+_FIELDS = (
+    "target",
+    "fingerprint",
+    "version",
+    "revision",
+    "rolled_out_at",
+    "available_from",
+    "available_to",
+    "replaced_at",
+    "observed",
+    "failed_at",
+)
+_OLDEST_FIRST = (ledger.c.rolled_out_at.asc().nulls_first(), ledger.c.number)
+
+
+class SqlLedger:
+    """See `ports.Ledger`."""
+
+    def __init__(self, writer: ConnectionThread, reader: ConnectionThread) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    async def put(self, entry: LedgerEntry) -> None:
+        """An unknown rolled_out_at is a key like any other."""
+        values = {name: getattr(entry, name) for name in _FIELDS}
+        key = and_(
+            ledger.c.target == entry.target,
+            ledger.c.fingerprint == entry.fingerprint,
+            ledger.c.rolled_out_at.is_not_distinct_from(entry.rolled_out_at),
+        )
+
+        def work(connection: Connection) -> None:
+            if connection.execute(update(ledger).where(key).values(**values)).rowcount == 0:
+                connection.execute(insert(ledger).values(**values))
+                _drop_oldest(connection, entry.target)
+
+        await self._writer.transact(work)
+
+    async def entries(self, target: str) -> list[LedgerEntry]:
+        query = select(*(ledger.c[name] for name in _FIELDS)).where(ledger.c.target == target).order_by(*_OLDEST_FIRST)
+        rows = await self._reader.run(lambda connection: connection.execute(query).all())
+        return [LedgerEntry(**row._mapping) for row in rows]
+
+    async def mark_bad(self, target: str, fingerprint: str, at: datetime, incident_id: str) -> None:
+        """Once per incident: marking again, after a crash, neither counts twice nor moves the time."""
+        values = {"target": target, "fingerprint": fingerprint, "incident_id": incident_id}
+        known = select(bad_versions.c.at).filter_by(**values)
+
+        def work(connection: Connection) -> None:
+            if connection.execute(known).first() is None:
+                connection.execute(insert(bad_versions).values(at=at, **values))
+
+        await self._writer.transact(work)
+
+    async def bad_fingerprints(self, target: str) -> Mapping[str, str]:
+        """Of several incidents, the latest."""
+        columns = bad_versions.c
+        query = select(columns.fingerprint, columns.incident_id).where(columns.target == target).order_by(columns.at)
+        rows = await self._reader.run(lambda connection: connection.execute(query).all())
+        return {row.fingerprint: row.incident_id for row in rows}
+
+    async def rollbacks_since(self, target: str, since: datetime) -> int:
+        query = select(func.count()).select_from(bad_versions).where(bad_versions.c.target == target, bad_versions.c.at >= since)
+        return await self._reader.run(lambda connection: connection.scalar(query) or 0)
+
+
+def _drop_oldest(connection: Connection, target: str) -> None:
+    mine = ledger.c.target == target
+    surplus = (connection.scalar(select(func.count()).select_from(ledger).where(mine)) or 0) - ENTRIES_PER_TARGET
+    if surplus > 0:
+        oldest = list(connection.scalars(select(ledger.c.number).where(mine).order_by(*_OLDEST_FIRST).limit(surplus)))
+        connection.execute(delete(ledger).where(ledger.c.number.in_(oldest)))

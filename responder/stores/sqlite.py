@@ -1,0 +1,82 @@
+"""What is particular to SQLite: the file, its lock, the settings of a connection, giving space back."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+
+from responder.errors import SettingsError
+from responder.stores.connection import ConnectionThread
+
+BEGIN = "BEGIN IMMEDIATE"  # take the write lock at once: a transaction that starts by reading must not fail half way
+
+_VACUUM_PAGES = 512  # given back per job, so that appends get their turn between two
+
+
+class FileLock:
+    """Keeps a second process off the database file. The kernel releases it when the process ends, however it ends."""
+
+    def __init__(self, database: Path) -> None:
+        """Raises SettingsError when another process holds it or the folder can't be written."""
+        path = database.with_name(database.name + ".lock")
+        if not database.parent.is_dir():
+            raise SettingsError(f"RESPONDER_DATABASE_URL: there is no folder {database.parent}")
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise SettingsError(f"RESPONDER_DATABASE_URL: {path} can't be written: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 20).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise SettingsError(
+                f"RESPONDER_DATABASE_URL: {database} is in use by another Responder (process {holder or 'unknown'}); "
+                "only one process may use a SQLite file"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._descriptor: int | None = descriptor
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def create_sqlite_engine(path: Path) -> Engine:
+    """Connections in autocommit mode: transactions are begun by statement."""
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        isolation_level="AUTOCOMMIT",
+        poolclass=NullPool,
+        connect_args={"check_same_thread": False, "cached_statements": 256},
+    )
+    event.listen(engine, "connect", _set_up)
+    return engine
+
+
+def _set_up(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 500")  # milliseconds; a sender waits for a second at most
+    cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only has an effect while the file is empty
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")  # fsync before COMMIT returns
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA journal_size_limit = 67108864")  # cut the write-ahead log back after a burst
+    cursor.close()
+
+
+async def give_back_space(writer: ConnectionThread) -> None:
+    """Return the pages that pruning has freed to the file system."""
+
+    def step(connection: Connection) -> bool:
+        connection.exec_driver_sql(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").all()
+        return bool(connection.exec_driver_sql("PRAGMA freelist_count").scalar())
+
+    while await writer.run(step):
+        pass
