@@ -5,7 +5,7 @@ Typed models silently drop template fields they don't know, so nothing here deco
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from urllib.parse import quote
@@ -134,7 +134,7 @@ class KubernetesClient:
             return False
         return True
 
-    async def watch(self, resource: Resource, namespace: str, name: str) -> AsyncIterator[Object | None]:
+    async def watch(self, resource: Resource, namespace: str, name: str) -> AsyncGenerator[Object | None]:
         """One object: as it is now, then after every change; None while it does not exist.
 
         Never ends by itself: a lost connection, an expired resourceVersion or a missing right is tried again with backoff.

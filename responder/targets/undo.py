@@ -1,0 +1,145 @@
+"""One rollback of a Deployment: make its pod template equal to the pinned one, once, and only from the pinned bad one.
+
+"Make it equal to this" can be repeated; "undo" can't. Every attempt starts from a fresh read, every write carries uid and
+generation as preconditions, so whatever happens in between (a lost answer, an autoscaler, a person) is seen before the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from responder.clients.kubernetes import DEPLOYMENTS, REPLICA_SETS, KubernetesClient
+from responder.domain.rulebook import WorkloadRef
+from responder.domain.version import Pin, Version
+from responder.errors import PermanentError, RefusedError, TemporaryError
+from responder.targets import deployment as deployments
+from responder.targets import template as templates
+from responder.targets.deployment import Revision
+
+_ATTEMPTS = 6
+_ASKED_WAIT_LIMIT_SECONDS = 5.0
+_backoff = wait_random_exponential(multiplier=0.05, max=2)
+
+_log = structlog.get_logger(__name__)
+
+
+async def undo(client: KubernetesClient, ref: WorkloadRef, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> str:
+    """Returns what was done. Temporary errors are tried again a few times here; what is left goes to the step's own retry."""
+    run = _Undo(client, ref, pin, before_write)
+    retrying = AsyncRetrying(
+        stop=stop_after_attempt(_ATTEMPTS),
+        wait=_wait,
+        retry=retry_if_exception_type(TemporaryError),
+        before_sleep=lambda state: _log.info("rollback_plans_again", target=pin.target, reason=str(_error(state))),
+        reraise=True,
+    )
+    return await retrying(run.attempt)
+
+
+def runs(deployment: dict[str, Any], version: Version, known: list[Revision]) -> bool:
+    """Is the Deployment asked to run this version, restart stamps aside?"""
+    template = deployment["spec"]["template"]
+    if templates.digest(template) == version.digest:
+        return True
+    revision = _with_digest(known, version.digest)
+    return revision is not None and templates.steady_digest(template) == templates.steady_digest(revision.template)
+
+
+class _Undo:
+    def __init__(self, client: KubernetesClient, ref: WorkloadRef, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> None:
+        self._client = client
+        self._ref = ref
+        self._pin = pin
+        self._before_write = before_write
+        self._told = False
+        self._sent = False
+
+    async def attempt(self) -> str:
+        found = await self._client.get(DEPLOYMENTS, self._ref.namespace, self._ref.name)
+        if found["metadata"]["uid"] != self._pin.uid:
+            raise RefusedError(f"{self._ref} was deleted and made anew since the rollback was decided: another object")
+        labels = deployments.selector_text(found["spec"]["selector"])
+        replica_sets = await self._client.list(REPLICA_SETS, self._ref.namespace, labels=labels)
+        known = deployments.revisions(found, replica_sets)
+        if self._is_done(found, known):
+            return self._done() if self._sent else f"nothing to do: {self._ref} already runs {_name(self._pin.to_version)}"
+        self._check(found, known)
+        target = _with_digest(known, self._pin.to_version.digest)
+        if target is None:
+            raise PermanentError(f"{self._ref}: the ReplicaSet of {_name(self._pin.to_version)} is gone (revisionHistoryLimit)")
+        await self._write(found, target)
+        return self._done()
+
+    def _is_done(self, found: dict[str, Any], known: list[Revision]) -> bool:
+        """At the target. A template that is exactly the bad one is not, even if only a restart stamp tells them apart."""
+        if templates.digest(found["spec"]["template"]) == self._pin.from_version.digest:
+            return self._pin.from_version.digest == self._pin.to_version.digest
+        return runs(found, self._pin.to_version, known)
+
+    def _check(self, found: dict[str, Any], known: list[Revision]) -> None:
+        """Refuse what was not decided upon."""
+        pin = self._pin
+        if not runs(found, pin.from_version, known):
+            now = templates.version_name(found["spec"]["template"])
+            raise RefusedError(
+                f"{self._ref} was changed by somebody else: it is asked to run {now}, which is neither"
+                f" {_name(pin.from_version)} nor {_name(pin.to_version)}"
+            )
+        if "deletionTimestamp" in found["metadata"]:
+            raise RefusedError(f"{self._ref} is being deleted")
+        if found["spec"].get("paused"):
+            raise RefusedError(f"{self._ref} is paused: somebody works on it; resume it first")
+
+    async def _write(self, found: dict[str, Any], target: Revision) -> None:
+        # `test` only numbers and ids: a whole template would be compared as raw bytes.
+        operations = [
+            {"op": "test", "path": "/metadata/uid", "value": found["metadata"]["uid"]},
+            {"op": "test", "path": "/metadata/generation", "value": found["metadata"]["generation"]},
+            {"op": "replace", "path": "/spec/template", "value": target.template},
+        ]
+        await self._rehearse(operations, target)
+        if not self._told:
+            await self._before_write()
+            self._told = True
+        self._sent = True
+        await self._client.patch_json(DEPLOYMENTS, self._ref.namespace, self._ref.name, operations)
+        _log.info(
+            "rolled_back", target=self._pin.target, revision=target.version.revision, generation=found["metadata"]["generation"]
+        )
+
+    async def _rehearse(self, operations: list[dict[str, Any]], target: Revision) -> None:
+        try:
+            outcome = await self._client.patch_json(DEPLOYMENTS, self._ref.namespace, self._ref.name, operations, dry_run=True)
+        except PermanentError as error:
+            if "does not support dry run" not in str(error):
+                raise
+            return  # an admission webhook's fault; the real write is guarded all the same
+        if templates.steady_digest(outcome["spec"]["template"]) != templates.steady_digest(target.template):
+            raise RefusedError(
+                f"{self._ref}: the server would make something else out of {_name(self._pin.to_version)} (admission)"
+            )
+
+    def _done(self) -> str:
+        return f"{self._ref}: {_name(self._pin.from_version)} replaced by {_name(self._pin.to_version)}"
+
+
+def _with_digest(known: list[Revision], digest: str) -> Revision | None:
+    return next((one for one in known if one.version.digest == digest), None)
+
+
+def _name(version: Version) -> str:
+    return f"{version.version} (revision {version.revision})"
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _wait(state: RetryCallState) -> float:
+    error = _error(state)
+    asked = error.retry_after if isinstance(error, TemporaryError) else None
+    return min(asked.total_seconds(), _ASKED_WAIT_LIMIT_SECONDS) if asked else _backoff(state)
