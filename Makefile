@@ -29,7 +29,7 @@ types: $(VENV)/.dev
 	@$(BIN)/mypy
 
 layers: $(VENV)/.dev
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 locks: $(VENV)/.dev
 	@$(BIN)/python scripts/lock.py --check
