@@ -1,0 +1,118 @@
+"""Checks that need more than one entry: names that must exist, and entries that contradict each other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from responder.domain.rulebook import Response, Severity
+from responder.rulebook.declarations import Declarations, Declared, DeclaredStep
+from responder.rulebook.form import RouteForm, RuleForm
+from responder.rulebook.problem import Problem, did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class CrossCheck:
+    """names_known: False when a file could not be read, so that a missing name may stand there."""
+
+    declarations: Declarations
+    notifiers: Collection[str]
+    names_known: bool = True
+
+    def problems(self) -> Iterator[Problem]:
+        yield from self._targets()
+        yield from self._routes()
+        yield from self._rules()
+        yield from self._step_names()
+        yield from self._parameters()
+
+    def _targets(self) -> Iterator[Problem]:
+        """One workload under two names would be two locks on one thing."""
+        seen: dict[tuple[str, str], str] = {}
+        for name, target in self.declarations.targets.items():
+            if target.form is None:
+                continue
+            workload = target.form.kubernetes
+            other = seen.setdefault((workload.namespace, workload.deployment), name)
+            if other != name:
+                what = f"the same Deployment as target `{other}`"
+                hint = f"declared at {self.declarations.targets[other].location}; one target per workload"
+                yield target.problem(("kubernetes",), what, hint)
+
+    def _routes(self) -> Iterator[Problem]:
+        told: dict[str, set[Severity]] = {}
+        for route in self.declarations.routes:
+            if route.form is None:
+                continue
+            name = route.form.to
+            if name not in self.notifiers:
+                yield route.problem(("to",), f"unknown notifier `{name}`", did_you_mean(name, self.notifiers))
+                continue
+            twice = route.form.severity & told.setdefault(name, set())
+            if twice:
+                yield route.problem(
+                    ("to",), f"`{name}` would be told twice about {', '.join(sorted(twice))}", "merge the two routes"
+                )
+            told[name] |= route.form.severity
+            yield from self._components(route, route.form)
+
+    def _components(self, route: Declared[RouteForm], form: RouteForm) -> Iterator[Problem]:
+        for target in form.components:
+            if not self._has_target(target):
+                hint = did_you_mean(target, self.declarations.targets)
+                yield route.problem(("components", target), f"unknown target `{target}`", hint, at_key=True)
+
+    def _rules(self) -> Iterator[Problem]:
+        first: dict[str, Declared[RuleForm]] = {}
+        for rule in self.declarations.rules:
+            if rule.name and first.setdefault(rule.name, rule) is not rule:
+                yield rule.problem(("name",), "declared twice", f"first at {first[rule.name].location}")
+            yield from self._rule(rule)
+
+    def _rule(self, rule: Declared[RuleForm]) -> Iterator[Problem]:
+        target, plan, respond = (rule.reference(key) for key in ("target", "plan", "respond"))
+        if target is not None and not self._has_target(target):
+            yield rule.problem(("target",), f"unknown target `{target}`", did_you_mean(target, self.declarations.targets))
+        if plan is not None:
+            if self.names_known and plan not in self.declarations.plans:
+                yield rule.problem(("plan",), f"unknown plan `{plan}`", did_you_mean(plan, self.declarations.plans))
+            if rule.form is not None and "respond" not in rule.form.model_fields_set:
+                yield rule.problem(("plan",), "a plan, but nothing that runs it", "add `respond: rollback`", at_key=True)
+        if respond == Response.ROLLBACK and self.names_known and not self.declarations.targets:
+            yield rule.problem(("respond",), "no target is declared that could be rolled back", "add one under `targets:`")
+
+    def _has_target(self, name: str) -> bool:
+        return name in self.declarations.targets or not self.names_known
+
+    def _step_names(self) -> Iterator[Problem]:
+        first: dict[tuple[int, str], DeclaredStep] = {}
+        for step in self.declarations.steps:
+            name = step.form.name
+            if name is None:
+                continue
+            other = first.setdefault((id(step.plan), name), step)
+            if other is not step:
+                line, _ = step.plan.source.position((*step.plan.path, *other.path, "name"))
+                hint = f"first on line {line}; names are unique in a plan"
+                yield step.plan.problem((*step.path, "name"), f"step name `{name}` is used twice", hint)
+
+    def _parameters(self) -> Iterator[Problem]:
+        for step in self.declarations.steps:
+            if step.parameters is None:
+                continue
+            target = _literal(step.parameters, "target")
+            if target is not None and not self._has_target(target):
+                hint = did_you_mean(target, self.declarations.targets)
+                yield step.plan.problem((*step.path, "with", "target"), f"unknown target `{target}`", hint)
+            notifier = _literal(step.parameters, "to") if step.form.uses == "notify" else None
+            if notifier is not None and notifier not in self.notifiers:
+                hint = did_you_mean(notifier, self.notifiers)
+                yield step.plan.problem((*step.path, "with", "to"), f"unknown notifier `{notifier}`", hint)
+
+
+def _literal(parameters: BaseModel, name: str) -> str | None:
+    """The parameter when it is given as plain text; None for a template, which is known only when it runs."""
+    value = getattr(parameters, name, None)
+    return value if isinstance(value, str) and "{{" not in value else None

@@ -1,0 +1,158 @@
+"""What the files of one set declare, each entry by itself, so that one wrong entry hides no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from responder.rulebook.explain import explain, where
+from responder.rulebook.form import Form, PlanForm, RouteForm, RulebookForm, RuleForm, StepForm, TargetForm
+from responder.rulebook.problem import Problem, Step, did_you_mean
+from responder.rulebook.scalar import check_name
+from responder.rulebook.source import Source
+
+FormT = TypeVar("FormT", bound=Form)
+Path = tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared(Generic[FormT]):
+    """One entry. form: None when the entry itself is wrong (its problems are reported already)."""
+
+    name: str
+    form: FormT | None
+    source: Source
+    path: Path
+
+    @property
+    def location(self) -> str:
+        return f"{self.source.file}:{self.source.position(self.path, at_key=True)[0]}"
+
+    def reference(self, *path: Step) -> str | None:
+        """The name written at `path` below this entry, even when the entry is wrong elsewhere."""
+        value = self.source.value((*self.path, *path))
+        return value if isinstance(value, str) else None
+
+    def problem(self, path: Sequence[Step], what: str, hint: str = "", *, at_key: bool = False) -> Problem:
+        """A problem at `path` below this entry."""
+        full = (*self.path, *path)
+        return self.source.problem(full, where(self.source, self.source.existing(full)), what, hint, at_key=at_key)
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredStep:
+    """path: below its plan. parameters: the validated `with`; None when it is wrong."""
+
+    plan: Declared[PlanForm]
+    path: Path
+    form: StepForm
+    parameters: BaseModel | None
+
+
+@dataclass(slots=True)
+class Declarations:
+    """told: True when some file has a `notify` section. steps: those of right form, also of plans that are wrong elsewhere."""
+
+    targets: dict[str, Declared[TargetForm]] = field(default_factory=dict)
+    rules: list[Declared[RuleForm]] = field(default_factory=list)
+    plans: dict[str, Declared[PlanForm]] = field(default_factory=dict)
+    routes: list[Declared[RouteForm]] = field(default_factory=list)
+    steps: list[DeclaredStep] = field(default_factory=list)
+    told: bool = False
+    problems: list[Problem] = field(default_factory=list)
+
+
+def declare(sources: Sequence[Source], actions: Mapping[str, type[BaseModel]]) -> Declarations:
+    """Validate every entry of every file against the form; collects all problems."""
+    declarations = Declarations()
+    for source in sources:
+        _declare_file(source, actions, declarations)
+    return declarations
+
+
+def _declare_file(source: Source, actions: Mapping[str, type[BaseModel]], into: Declarations) -> None:
+    data = source.data
+    if not isinstance(data, dict):
+        if source.root is not None:
+            into.problems.append(source.problem((), "", "must be a mapping", "a rulebook begins with `version: 1`"))
+        return
+    outline = {key: type(value)() if isinstance(value, dict | list) else value for key, value in data.items()}
+    _validated(RulebookForm, outline, source, (), into)
+    for name, value in _mapping(data, "targets"):
+        target = _validated(TargetForm, value, source, ("targets", name), into)
+        _add_named(Declared(name, target, source, ("targets", name)), into.targets, into)
+    for name, value in _mapping(data, "plans"):
+        plan = _validated(PlanForm, value, source, ("plans", name), into)
+        declared = Declared(name, plan, source, ("plans", name))
+        _add_named(declared, into.plans, into)
+        _declare_steps(declared, actions, into)
+    rules = data.get("rules")
+    for index, value in enumerate(rules if isinstance(rules, list) else ()):
+        path: Path = ("rules", index)
+        rule_name = value.get("name") if isinstance(value, dict) else None
+        rule = _validated(RuleForm, value, source, path, into)
+        into.rules.append(Declared(rule_name if isinstance(rule_name, str) else "", rule, source, path))
+    into.told = into.told or "notify" in data
+    routes = data.get("notify")
+    for index, value in enumerate(routes if isinstance(routes, list) else ()):
+        route = _validated(RouteForm, value, source, ("notify", index), into)
+        into.routes.append(Declared(str(index + 1), route, source, ("notify", index)))
+
+
+def _mapping(data: Mapping[str, Any], section: str) -> Iterator[tuple[str, object]]:
+    value = data.get(section)
+    yield from value.items() if isinstance(value, dict) else ()
+
+
+def _validated(model: type[FormT], value: object, source: Source, path: Path, into: Declarations) -> FormT | None:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        into.problems.extend(explain(error, model, source, path))
+        return None
+
+
+def _add_named(declared: Declared[FormT], known: dict[str, Declared[FormT]], into: Declarations) -> None:
+    name = declared.name
+    try:
+        check_name(name)
+    except ValueError as error:
+        into.problems.append(declared.problem((), str(error), at_key=True))
+    if name in known:
+        into.problems.append(declared.problem((), "declared twice", f"first at {known[name].location}", at_key=True))
+    else:
+        known[name] = declared
+
+
+_STEP_LISTS: tuple[Path, ...] = (("steps",), ("verify",), ("monitor", "checks"), ("on_failure",))
+
+
+def _declare_steps(plan: Declared[PlanForm], actions: Mapping[str, type[BaseModel]], into: Declarations) -> None:
+    """Each step by itself: in a plan that is wrong elsewhere, the other steps are looked at all the same."""
+    for section in _STEP_LISTS:
+        values = plan.source.value((*plan.path, *section))
+        for index, value in enumerate(values if isinstance(values, list) else ()):
+            try:
+                form = StepForm.model_validate(value)
+            except ValidationError:
+                continue  # reported with its plan
+            path = (*section, index)
+            into.steps.append(DeclaredStep(plan, path, form, _parameters(plan, path, form, actions, into)))
+
+
+def _parameters(
+    plan: Declared[PlanForm], path: Path, form: StepForm, actions: Mapping[str, type[BaseModel]], into: Declarations
+) -> BaseModel | None:
+    model = actions.get(form.uses)
+    if model is None:
+        at = (*path, "uses") if plan.reference(*path) is None else path
+        into.problems.append(plan.problem(at, f"unknown action `{form.uses}`", did_you_mean(form.uses, actions)))
+        return None
+    try:
+        return model.model_validate(form.parameters)
+    except ValidationError as error:
+        into.problems.extend(explain(error, model, plan.source, (*plan.path, *path, "with")))
+        return None

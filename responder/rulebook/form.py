@@ -1,0 +1,243 @@
+"""The YAML form of a rulebook, as people write it. Defaults are the domain's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from responder.domain.rulebook import (
+    GuardSettings,
+    Mode,
+    Monitor,
+    OnStepFailure,
+    Plan,
+    Response,
+    Retry,
+    Route,
+    Rule,
+    Severity,
+    Step,
+    Target,
+    ValueCondition,
+)
+from responder.rulebook.scalar import (
+    Backoff,
+    Between,
+    Duration,
+    LabelNames,
+    Limit,
+    Matchers,
+    Name,
+    Number,
+    ObjectName,
+    PositiveDuration,
+    Severities,
+    ValueSource,
+)
+
+_RETRY = Retry()
+
+
+def _default(owner: type[Any], field: str) -> Any:
+    """The default of a domain dataclass, so that it is written down once."""
+    return next(each.default for each in dataclasses.fields(owner) if each.name == field)
+
+
+class Form(BaseModel):
+    """Unknown keys are errors; so is a key without a value.
+
+    shorthand: name of the key that a bare scalar stands for, None when there is no short form.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    shorthand: ClassVar[str | None] = None
+    shorthand_schema: ClassVar[JsonSchemaValue] = {"type": "string"}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _has_a_value(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("has no value; give one or remove the key")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_shorthand(cls, data: object) -> object:
+        if cls.shorthand is not None and isinstance(data, str | int | float) and not isinstance(data, bool):
+            return {cls.shorthand: data}
+        return data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        if cls.shorthand is not None:
+            full = handler.resolve_ref_schema(schema)
+            long_form = dict(full)
+            full.clear()
+            full["anyOf"] = [cls.shorthand_schema, long_form]
+        return schema
+
+
+class KubernetesForm(Form):
+    """A Deployment of the cluster."""
+
+    namespace: ObjectName
+    deployment: ObjectName
+
+
+class GuardsForm(Form):
+    deployed_within: Annotated[
+        PositiveDuration, Field(description="How old the suspect change may be; older changes are not rolled back.")
+    ] = _default(GuardSettings, "deployed_within")
+    proven_for: Annotated[
+        Duration, Field(description="How long a version must have been fully available to be rolled back to.")
+    ] = _default(GuardSettings, "proven_for")
+    max_rollbacks: Annotated[Limit, Field(description="At most so many rollbacks in a sliding window.")] = _default(
+        GuardSettings, "max_rollbacks"
+    )
+
+
+class TargetForm(Form):
+    """Something that can be rolled back. Nothing outside the targets is ever touched."""
+
+    kubernetes: KubernetesForm
+    match: Annotated[Matchers, Field(description="An alert speaks of this target when all of these match its labels.")]
+    mode: Annotated[Mode, Field(description="observe: everything but the effect. armed: really act.")] = _default(Target, "mode")
+    guards: GuardsForm = GuardsForm()
+
+
+class RouteForm(Form):
+    """Who is told."""
+
+    shorthand = "to"
+    to: Annotated[str, Field(description="Name of a notifier.")]
+    severity: Annotated[Severities, Field(description="Only incidents of these severities.")] = _default(Route, "severities")
+    components: Annotated[dict[str, str], Field(description="Status page component ids by target.")] = {}
+
+
+class ValueForm(Form):
+    """Exactly one of `above`, `below`, `between`."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in ("above", "below", "between")]})
+    above: Annotated[Number | None, Field(description="value > above")] = None
+    below: Annotated[Number | None, Field(description="value < below")] = None
+    between: Annotated[Between | None, Field(description="low <= value <= high")] = None
+    source: Annotated[ValueSource, Field(alias="from", description="Where the number comes from.")] = _default(
+        ValueCondition, "source"
+    )
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if len(self.model_fields_set & {"above", "below", "between"}) != 1:
+            raise ValueError("needs exactly one of `above`, `below` and `between`")
+        return self
+
+
+class WhenForm(Form):
+    """`firing` (the alert fires, whatever its value), or a condition."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+    shorthand_schema = {"const": "firing"}
+    shorthand = "firing"
+    value: ValueForm | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _firing(cls, data: object) -> object:
+        if data == "firing":
+            return cls.model_construct()
+        if not isinstance(data, dict) or not data:
+            raise ValueError("must be `firing` or a condition, such as {value: {above: 5%}}")
+        return data
+
+
+class RuleForm(Form):
+    """When to respond, and how."""
+
+    name: Name
+    match: Annotated[Matchers, Field(description="Alertmanager matchers; all must match.")]
+    when: WhenForm = WhenForm.model_construct()
+    hold: Annotated[Duration, Field(alias="for", description="How long the condition must hold, from the alert's startsAt.")] = (
+        _default(Rule, "hold")
+    )
+    by: Annotated[LabelNames, Field(description="Labels that make the group; without it, one group per target.")] = _default(
+        Rule, "by"
+    )
+    severity: Severity = _default(Rule, "severity")
+    respond: Response = _default(Rule, "response")
+    plan: Annotated[str | None, Field(description="Plan to run; without it, a bare rollback.")] = None
+    target: Annotated[
+        str | None, Field(description="The target this rule speaks of, whatever the targets' own `match` says.")
+    ] = None
+
+
+class RetryForm(Form):
+    shorthand = "attempts"
+    shorthand_schema = {"type": "integer", "minimum": 1, "maximum": 100}
+    attempts: Annotated[int, Field(strict=True, ge=1, le=100, description="Tries in all, the first included.")] = _default(
+        Retry, "attempts"
+    )
+    backoff: Annotated[Backoff, Field(description="Shortest and longest wait between two tries; it doubles and is jittered.")] = (
+        _RETRY.backoff_min,
+        _RETRY.backoff_max,
+    )
+
+
+class StepForm(Form):
+    """One step of a plan."""
+
+    shorthand = "uses"
+    name: Annotated[Name | None, Field(description="For reports; unique in its plan. Without it, the action's name.")] = None
+    uses: Annotated[str, Field(description="The action.")]
+    parameters: Annotated[dict[str, Any], Field(alias="with", description="The action's parameters.")] = {}
+    timeout: Annotated[PositiveDuration, Field(description="For the whole step, all attempts together.")] = _default(
+        Step, "timeout"
+    )
+    retry: RetryForm = RetryForm()
+    on_failure: OnStepFailure = _default(Step, "on_failure")
+
+
+class MonitorForm(Form):
+    """The watch after verification."""
+
+    shorthand = "for"
+    window: Annotated[Duration, Field(alias="for", description="How long to watch.")] = _default(Monitor, "window")
+    every: Annotated[PositiveDuration, Field(description="Time between two rounds of checks.")] = _default(Monitor, "every")
+    checks: tuple[StepForm, ...] = ()
+    settle: Annotated[
+        Duration, Field(description="How long past the window the alert may still fire before the incident fails.")
+    ] = _default(Monitor, "settle")
+    failure_limit: Annotated[
+        int, Field(strict=True, ge=0, le=1000, description="Failed rounds of checks in a row that are tolerated.")
+    ] = _default(Monitor, "failure_limit")
+
+
+class PlanForm(Form):
+    """What to do, step by step."""
+
+    steps: Annotated[tuple[StepForm, ...], Field(min_length=1)]
+    deadline: Annotated[PositiveDuration, Field(description="For `steps` and `verify` together.")] = _default(Plan, "deadline")
+    verify: Annotated[tuple[StepForm, ...], Field(description="Must hold, or the run has failed.")] = ()
+    monitor: MonitorForm = MonitorForm()
+    on_failure: Annotated[tuple[StepForm, ...], Field(description="Run when the plan has failed.")] = ()
+
+
+class RulebookForm(Form):
+    """One rulebook file of Responder; all files of a directory are one rulebook."""
+
+    version: Annotated[Literal[1], Field(description="Version of this format.")]
+    targets: dict[Name, TargetForm] = {}
+    notify: tuple[RouteForm, ...] = ()
+    rules: tuple[RuleForm, ...] = ()
+    plans: dict[Name, PlanForm] = {}
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _known_version(cls, value: object) -> object:
+        if value != 1 or isinstance(value, bool):
+            raise ValueError("this Responder reads version 1; write `version: 1`")
+        return value

@@ -1,0 +1,40 @@
+"""What is wrong in a rulebook, and where."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+# One step of the way to a value: a key or a list index.
+Step = str | int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """line, column: counted from 1, as editors do. where: the part of the rulebook in its own words, "" for the whole file."""
+
+    file: str
+    line: int
+    column: int
+    where: str
+    what: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.where}: " if self.where else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{self.file}:{self.line}:{self.column}: {where}{self.what}{hint}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint that names the closest known word, else all of them when they are few; "" when nothing helps."""
+    words = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean `{words[close[0]]}`?"
+    return f"known: {listed(words.values())}" if 0 < len(words) <= 12 else ""
+
+
+def listed(words: Collection[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
