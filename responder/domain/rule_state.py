@@ -1,0 +1,62 @@
+"""What one rule holds about one group: inactive → pending (since, due) → firing → settling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import sha256
+
+GROUP_VALUE_LIMIT = 200
+"""Longest label value in a group's text, in characters; a longer one is cut and told apart by a hash of the whole."""
+
+
+class GroupState(StrEnum):
+    INACTIVE = "inactive"
+    PENDING = "pending"
+    FIRING = "firing"
+    SETTLING = "settling"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """One group as people see it.
+
+    since: when the trouble began. due_at: when `for` runs out; None once firing.
+    inconclusive: its numbers are missing; when due it asks and never acts.
+    members: keys of its alerts, earliest first; values: their numbers in the same order, None where there is none.
+    """
+
+    rule: str
+    group: str
+    target: str
+    state: GroupState
+    since: datetime
+    due_at: datetime | None
+    members: tuple[str, ...]
+    values: tuple[float | None, ...]
+    reason: str
+    episode: str
+    inconclusive: bool = False
+
+
+def group_text(target: str, labels: Iterable[tuple[str, str]] = ()) -> str:
+    """Canonical text of a group: `app`, or `app{pod="x"}` with labels sorted by name. `target` may be ""."""
+    pairs = sorted(labels)
+    if not pairs:
+        return target
+    inner = ",".join(f'{name}="{_escape(value)}"' for name, value in pairs)
+    return f"{target}{{{inner}}}"
+
+
+def episode_text(key: str, started_at: datetime) -> str:
+    """`<key>@<startsAt>` in UTC: the same for every copy of the alert, whatever offset its sender writes."""
+    return f"{key}@{started_at.astimezone(UTC).isoformat()}"
+
+
+def _escape(value: str) -> str:
+    if len(value) > GROUP_VALUE_LIMIT:
+        mark = sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        value = f"{value[: GROUP_VALUE_LIMIT - 16]}…{mark}"
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,35 @@
+"""How times, durations, numbers and foreign text read in reasons and reports."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from responder.domain.quantity import format_duration
+
+_CONTROL = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029), " ")
+
+
+def one_line(text: str, limit: int = 120) -> str:
+    """Text from outside, without line breaks and control characters, cut to `limit` characters."""
+    line = " ".join(text[: limit * 4].translate(_CONTROL).split())
+    if len(line) > limit or len(text) > limit * 4:
+        return line[: limit - 1] + "…"
+    return line
+
+
+def spell_number(number: float) -> str:
+    """At most six significant digits."""
+    return f"{number:.6g}"
+
+
+def spell_duration(duration: timedelta) -> str:
+    """`2m`, `1h30m`, `45s`; parts of seconds only below one second."""
+    whole = timedelta(days=duration.days, seconds=duration.seconds)
+    return format_duration(whole if whole > timedelta(0) else duration)
+
+
+def spell_time(at: datetime, seen_from: datetime) -> str:
+    """Time of day in UTC; with the date when it is not the day of `seen_from`."""
+    at = at.astimezone(UTC)
+    clock = f"{at.hour:02}:{at.minute:02}:{at.second:02}"
+    return clock if at.date() == seen_from.astimezone(UTC).date() else f"{at.date().isoformat()} {clock}"

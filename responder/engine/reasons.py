@@ -1,0 +1,78 @@
+"""The plain words of the evaluator's decisions, with the numbers they rest on."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from responder.domain.condition import Verdict
+from responder.domain.rule_state import GroupState
+from responder.domain.wording import one_line, spell_duration, spell_number, spell_time
+from responder.engine.alerts import Alert, Member
+
+_NAME_LIMIT = 80
+
+NO_RULE = "no rule matches"
+REPEAT = "repeat of an alert that fires already; nothing changed"
+UPDATED = "news of an alert that fires already; no verdict changed"
+OLDER = "firing of an older episode than the one that fires now"
+LATE = "late firing of an episode that has ended: the slower half of a pair; nothing changed"
+ENDED_BEFORE = "resolved, as known before"
+ENDED_UNSEEN = "resolved before it was seen firing; remembered, so that its late firing changes nothing"
+OLDER_ENDED = "resolved speaks of an older episode than the one that fires now"
+NO_MEMBER = "resolved; it was in no group"
+PASSED = "the check passed"
+EVENT_REPEAT = "point event that was seen before, or older than one that was"
+EVENT_NEEDS_NO_FOR = "a point event can't last: only a rule without `for` responds to it"
+EVENT_JOINS = "point event about a group that fires already"
+RESOLVED = "resolved"
+REPLACED = "a newer episode of it began"
+UNMATCHED = "its labels changed and match no more"
+
+
+def name_of(alert: Alert) -> str:
+    return one_line(alert.labels.get("alertname") or alert.id[1], _NAME_LIMIT)
+
+
+def no_target(rule: str) -> str:
+    return f"rule {rule} would roll back, but no declared target matches the alert's labels"
+
+
+def verdict_of(member: Member, verdict: Verdict, value: float | None) -> str:
+    """`HighErrorRate: value 0.0731 is above 0.05`."""
+    watch = member.watch
+    name = name_of(member.alert)
+    if verdict is Verdict.INCONCLUSIVE:
+        return f"{name}: {watch.number_name} is missing or not a number, so nobody knows whether it is {watch.bounds}"
+    if not watch.watches_number or value is None:
+        return f"{name} fires"
+    return f"{name}: {watch.number_name} {spell_number(value)} is {'' if verdict is Verdict.HOLDS else 'not '}{watch.bounds}"
+
+
+def responds(first: Member, since: datetime, now: datetime, count: int, *, asking: bool) -> str:
+    lasted = spell_duration(max(now - since, timedelta(0)))
+    text = f"{verdict_of(first, first.verdict, first.value)} since {spell_time(since, now)} for {lasted}"
+    if count > 1:
+        text += f"; {count} alerts"
+    return f"{text}; asking instead of acting" if asking else text
+
+
+def waits(why: str, since: datetime, due: datetime, now: datetime) -> str:
+    return f"{why}; since {spell_time(since, now)}, waits until {spell_time(due, now)}"
+
+
+def goes_on(state: GroupState, count: int) -> str:
+    return f"the group is {state} already, {count} alert{'s' if count > 1 else ''} in it"
+
+
+def calm_again(alert: Alert, why: str, was: GroupState) -> str:
+    return f"{name_of(alert)}: {why}; the group was {was} and is calm again"
+
+
+def stands(first: Member, since: datetime, due: datetime | None, fired_at: datetime | None, *, asking: bool) -> str:
+    """How a group stands now, for people."""
+    text = verdict_of(first, first.verdict, first.value)
+    if due is not None:
+        return f"{text} since {spell_time(since, due)}, due at {spell_time(due, due)}"
+    if fired_at is None:
+        return text
+    return f"{'asked' if asking else 'fired'} at {spell_time(fired_at, fired_at)}: {text} since {spell_time(since, fired_at)}"
