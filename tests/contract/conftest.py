@@ -1,0 +1,75 @@
+"""The same assertions against the simulated cluster and a genuine API server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from responder.clients.kubernetes import KubernetesClient
+from responder.domain.rulebook import Target, WorkloadRef
+from responder.targets.kubernetes import DeploymentWorkload, KubernetesWorkloads
+from tests.harness.cluster import Cluster, GenuineCluster, shared_folder
+from tests.harness.kubernetes_proxy import KubernetesProxy
+
+
+@pytest.fixture(params=["sandbox", "genuine"])
+async def cluster(
+    request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Cluster]:
+    if request.param == "genuine":
+        async with GenuineCluster(shared_folder(tmp_path_factory)) as genuine:
+            yield genuine
+        return
+    from responder.sandbox.cluster import SandboxCluster
+
+    kubeconfig = tmp_path / "sandbox.kubeconfig"
+    async with SandboxCluster() as sandbox:
+        sandbox.write_kubeconfig(kubeconfig)
+        async with Cluster(kubeconfig) as simulated:
+            yield simulated
+
+
+@pytest.fixture
+async def genuine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GenuineCluster]:
+    async with GenuineCluster(shared_folder(tmp_path_factory)) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def namespace(cluster: Cluster) -> str:
+    return await cluster.new_namespace()
+
+
+@pytest.fixture
+async def client(cluster: Cluster) -> AsyncIterator[KubernetesClient]:
+    client = KubernetesClient(str(cluster.kubeconfig))
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+def workload(client: KubernetesClient, namespace: str) -> DeploymentWorkload:
+    """The Deployment `app` in the test's own namespace."""
+    return workload_of(client, namespace)
+
+
+@pytest.fixture
+async def proxy(cluster: Cluster) -> AsyncIterator[KubernetesProxy]:
+    async with KubernetesProxy(cluster) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def proxied(proxy: KubernetesProxy, namespace: str, tmp_path: Path) -> AsyncIterator[DeploymentWorkload]:
+    """The same Deployment, seen through the proxy."""
+    client = KubernetesClient(str(proxy.write_kubeconfig(tmp_path / "proxy.kubeconfig")))
+    yield workload_of(client, namespace)
+    await client.close()
+
+
+def workload_of(client: KubernetesClient, namespace: str) -> DeploymentWorkload:
+    target = Target("app", WorkloadRef(namespace, "app"), ())
+    return KubernetesWorkloads(client, lambda: datetime.now(UTC)).of(target)
