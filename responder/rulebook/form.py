@@ -66,7 +66,12 @@ class Form(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _expand_shorthand(cls, data: object) -> object:
+    def _read(cls, data: object) -> object:
+        return cls.expand(data)
+
+    @classmethod
+    def expand(cls, data: object) -> object:
+        """The long form of a short one; anything else as it is."""
         if cls.shorthand is not None and isinstance(data, str | int | float) and not isinstance(data, bool):
             return {cls.shorthand: data}
         return data
@@ -145,11 +150,10 @@ class WhenForm(Form):
     shorthand = "firing"
     value: ValueForm | None = None
 
-    @model_validator(mode="before")
     @classmethod
-    def _firing(cls, data: object) -> object:
+    def expand(cls, data: object) -> object:
         if data == "firing":
-            return cls.model_construct()
+            return {}
         if not isinstance(data, dict) or not data:
             raise ValueError("must be `firing` or a condition, such as {value: {above: 5%}}")
         return data
@@ -160,7 +164,7 @@ class RuleForm(Form):
 
     name: Name
     match: Annotated[Matchers, Field(description="Alertmanager matchers; all must match.")]
-    when: WhenForm = WhenForm.model_construct()
+    when: WhenForm = WhenForm.model_validate("firing")
     hold: Annotated[Duration, Field(alias="for", description="How long the condition must hold, from the alert's startsAt.")] = (
         _default(Rule, "hold")
     )

@@ -1,0 +1,51 @@
+"""`responder check`: is this rulebook right, and will it do what its author means?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from responder.actions.registry import PARAMETERS
+from responder.errors import RulebookError, SettingsError
+from responder.rulebook.loader import FileSummary, read_rulebook
+from responder.rulebook.review import review
+from responder.settings import settings_from_environment
+
+
+@click.command()
+@click.argument("path", required=False, type=click.Path(exists=True, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check(path: Path | None, as_json: bool) -> None:
+    """Check the rulebook at PATH, a file or a directory (RESPONDER_RULES, else ./rules).
+
+    Prints what it holds and warnings, or every problem. Exit codes: 0 right, 1 wrong, 2 wrong usage.
+    """
+    try:
+        loaded = read_rulebook(path or settings_from_environment().rules, PARAMETERS)
+    except (RulebookError, SettingsError) as error:
+        problems = list(error.problems) if isinstance(error, RulebookError) else str(error).splitlines()
+        if as_json:
+            click.echo(json.dumps({"ok": False, "files": [], "warnings": [], "problems": problems}, indent=2))
+        for line in () if as_json else (*problems, _counted(len(problems), "problem")):
+            click.echo(line, err=True)
+        raise SystemExit(1) from error
+    warnings = review(loaded.rulebook)
+    if as_json:
+        files = [{"file": each.file, "targets": each.targets, "rules": each.rules, "plans": each.plans} for each in loaded.files]
+        click.echo(json.dumps({"ok": True, "files": files, "warnings": warnings, "problems": []}, indent=2))
+        return
+    for each in loaded.files:
+        click.echo(_summary(each))
+    for warning in warnings:
+        click.echo(f"warning: {warning}")
+
+
+def _summary(file: FileSummary) -> str:
+    counts = (_counted(file.targets, "target"), _counted(file.rules, "rule"), _counted(file.plans, "plan"))
+    return f"{file.file}: {', '.join(counts)}"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"

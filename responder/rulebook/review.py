@@ -1,0 +1,77 @@
+"""Warnings: what a rulebook may say, but its author may not have meant."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+
+from responder.domain.matcher import Matcher, MatchOperator
+from responder.domain.rulebook import Mode, Plan, Response, Rule, Rulebook, Step, Target
+from responder.rulebook.problem import listed
+
+_ROLLBACK = "rollback"
+_DEFAULT_TIMEOUT = next(each.default for each in dataclasses.fields(Step) if each.name == "timeout")
+
+
+def review(rulebook: Rulebook) -> tuple[str, ...]:
+    """One line per warning: where, what, and what to do about it."""
+    return tuple(_warnings(rulebook))
+
+
+def _warnings(rulebook: Rulebook) -> Iterator[str]:
+    for target in rulebook.targets.values():
+        if target.mode is Mode.OBSERVE:
+            yield f"target {target.name}: will not act: mode is observe (write `mode: armed` when you trust it)"
+    for rule in rulebook.rules:
+        yield from (f"{rule.location}: rule {rule.name}: {text}" for text in _about_rule(rule, rulebook))
+    for plan in rulebook.plans.values():
+        yield from (f"plan {plan.name}: {text}" for text in _about_plan(plan))
+    if not rulebook.rules:
+        yield "no rules: nothing will ever be done by itself"
+    if not rulebook.routes:
+        yield "notify is empty: nobody will be told"
+
+
+def _about_rule(rule: Rule, rulebook: Rulebook) -> Iterator[str]:
+    if rule.target is None and not any(may_meet(rule, target) for target in rulebook.targets.values()):
+        if rulebook.targets:
+            yield f"no target can match the same alert as this rule (targets: {listed(list(rulebook.targets))})"
+        else:
+            yield "no target is declared"
+    if rule.response is Response.NOTIFY:
+        if rule.plan is not None:
+            yield f"plan {rule.plan} will never run: respond is notify"
+        return
+    plan = rulebook.plan_of(rule)
+    if rule.plan is None:
+        yield "nothing is verified but the rollout itself: it has no plan"
+    elif plan is not None and not any(step.uses == _ROLLBACK for step in plan.steps):
+        yield f"respond is rollback, but plan {plan.name} has no rollback step"
+
+
+def may_meet(rule: Rule, target: Target) -> bool:
+    """False when no alert can match both. True when one can, as far as single labels tell."""
+    return not (_contradicts(rule.matchers, target.matchers) or _contradicts(target.matchers, rule.matchers))
+
+
+def _contradicts(some: Iterable[Matcher], others: Iterable[Matcher]) -> bool:
+    fixed = {matcher.name: matcher.value for matcher in some if matcher.operator is MatchOperator.EQUAL}
+    return any(matcher.name in fixed and not matcher.matches(fixed) for matcher in others)
+
+
+def _about_plan(plan: Plan) -> Iterator[str]:
+    if any(step.uses == _ROLLBACK for step in plan.steps) and not plan.verify:
+        yield "nothing is verified but the rollout itself (add `verify`)"
+    for step in (*plan.steps, *plan.verify):
+        if step.timeout > plan.deadline and step.timeout != _DEFAULT_TIMEOUT:
+            yield f"step {step.name} may take longer than the plan's deadline"
+    for step in (*plan.steps, *plan.verify, *plan.monitor.checks, *plan.on_failure):
+        for name in _unfilled(step.parameters):
+            yield f"step {step.name}: with.{name}: `${{…}}` is taken as it stands; the environment is not filled in"
+
+
+def _unfilled(parameters: Mapping[str, object]) -> Iterator[str]:
+    for name, value in parameters.items():
+        texts = value.values() if isinstance(value, Mapping) else (value,)
+        if any(isinstance(text, str) and "${" in text for text in texts):
+            yield name
