@@ -117,6 +117,10 @@ class Outbox(Protocol):
 
     async def next_due(self) -> datetime | None: ...
 
+    async def pending(self) -> int:
+        """How many messages are neither delivered nor given up."""
+        ...
+
     async def begin(self, delivery_id: int) -> None:
         """Count an attempt, before it is made."""
         ...

@@ -20,6 +20,8 @@ PREFIX = "RESPONDER_"
 NOT_YET = frozenset(
     {
         "TOKENS_FILE",
+        "PROMETHEUS_URL",
+        "ALERTMANAGER_URL",
         "SENTRY_CLIENT_SECRET",
         "GRAFANA_SECRET",
         "SLACK_BOT_TOKEN",
@@ -77,7 +79,7 @@ class Settings(BaseModel):
     """Settings of the service; each field is the variable of that name with `RESPONDER_` in front.
 
     port: 0 takes any free one. database_url: a secret because it may hold a password.
-    statuspage_url: base address as Statuspage documents it, ending in `/v1`.
+    public_url: where people reach this service, for links in messages. statuspage_url: base address as Statuspage documents it, ending in `/v1`.
     retention: days after which journal entries and closed incidents are deleted.
     """
 
@@ -94,8 +96,7 @@ class Settings(BaseModel):
     statuspage_api_key: Token | None = None
     statuspage_page_id: str | None = None
     statuspage_url: HttpUrl = "https://api.statuspage.io/v1"
-    prometheus_url: HttpUrl | None = None
-    alertmanager_url: HttpUrl | None = None
+    public_url: HttpUrl | None = None
     journal_retention_days: Days = 35
     incident_retention_days: Days = 400
     log_format: Literal["json", "console"] = "json"
@@ -113,6 +114,26 @@ class Settings(BaseModel):
 SECRETS = frozenset(
     {"database_url", "webhook_token", "operator_token", "viewer_token", "slack_webhook_url", "statuspage_api_key"}
 )
+
+
+class ClientSettings(BaseModel):
+    """What operator commands read: where the service is, and the token to show it."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    url: HttpUrl = "http://127.0.0.1:8080"
+    token: Token | None = None
+
+
+def client_settings_from_environment() -> ClientSettings:
+    """The settings of an operator command. Raises SettingsError."""
+    environ = os.environ  # noqa: TID251 - the one place that reads the environment
+    values = {name: environ[_variable(name)] for name in ("url", "token") if environ.get(_variable(name))}
+    try:
+        return ClientSettings.model_validate(values)
+    except ValidationError as error:
+        problems = [f"{_variable(str(detail['loc'][0]))}: {_plain(detail['msg'])}" for detail in error.errors()]
+        raise SettingsError("\n".join(problems)) from None
 
 
 def settings_from_environment() -> Settings:

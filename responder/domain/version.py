@@ -75,7 +75,6 @@ class WorkloadState:
     annotations: Mapping[str, str] = field(default_factory=dict)
     owners: tuple[Owner, ...] = ()
     owner_unknown: str = ""
-    owner_unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)

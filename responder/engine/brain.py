@@ -29,7 +29,7 @@ _RETRY_PAUSE = 1.0  # seconds, when the database can't be written
 
 
 class Brain:
-    """on_decision: called with every decision of the live fold, for metrics.
+    """on_decision: called with every decision of the live fold, for metrics. on_folded: with the age of the newest entry folded.
 
     The evaluator belongs to the brain: nobody else feeds it.
     """
@@ -44,6 +44,7 @@ class Brain:
         pulse: Pulse,
         clock: Clock,
         on_decision: Callable[[Decision], None] = lambda _: None,
+        on_folded: Callable[[timedelta], None] = lambda _: None,
     ) -> None:
         self._evaluator = evaluator
         self._digest = digest
@@ -52,6 +53,8 @@ class Brain:
         self._pulse = pulse
         self._clock = clock
         self._on_decision = on_decision
+        self._on_folded = on_folded
+        self._is_folded = False
         self._position = 0
         self._since_snapshot = 0
         self._missed: list[Decision] = []
@@ -73,6 +76,11 @@ class Brain:
         """Id of the last journal entry folded."""
         return self._position
 
+    @property
+    def is_folded(self) -> bool:
+        """Whether everything on record at the start has been folded."""
+        return self._is_folded
+
     def still_firing(self, incident: Incident) -> bool:
         """Whether any alert that this incident answers for is active now."""
         return any(self._evaluator.is_active(rule, group) for rule, group in incident.groups)
@@ -93,6 +101,7 @@ class Brain:
             await asyncio.sleep(0)
         _log.info("journal_folded", position=self._position, from_snapshot=snapshot is not None)
         self._missed = list(missed.values())
+        self._is_folded = True
 
     async def resume(self) -> None:
         """Go on with what was open, and act on what fires without an incident."""
@@ -123,6 +132,7 @@ class Brain:
         entries = await self._journal.wait(self._position, wait)
         if entries:
             decisions = self._fold(entries)
+            self._on_folded(self._clock() - entries[-1].at)
             for decision in decisions:
                 self._on_decision(decision)
             await self._handle(decisions)

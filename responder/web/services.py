@@ -31,6 +31,7 @@ class WebServices:
     """targets: the declared ones, by name. versions: facts about one declared target, freshly read.
 
     rules_state: what each rule and group waits for, as JSON-able rows.
+    progress_of: how far the step in flight of an open incident is, "" when unknown.
     readiness: whether the service can do its work, and the facts behind it.
     render_report, report_document: the report as Markdown and as JSON-able values.
     body_limit: bytes. body_within: how long a sender may take for one body.
@@ -48,6 +49,7 @@ class WebServices:
     readiness: Callable[[], tuple[bool, Mapping[str, object]]]
     render_report: Callable[[Incident, Sequence[IncidentEvent]], str]
     report_document: Callable[[Incident, Sequence[IncidentEvent]], Mapping[str, object]]
+    progress_of: Callable[[str], str] = lambda _: ""
     body_limit: int = 16 * 1024 * 1024
     body_within: timedelta = timedelta(seconds=30)
     answer_within: timedelta = timedelta(milliseconds=900)

@@ -1,0 +1,49 @@
+"""`responder serve`: the service in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import click
+
+from responder.errors import RulebookError, SettingsError
+from responder.settings import Settings, settings_from_environment
+
+
+@click.command()
+def serve() -> None:
+    """Run the service. Settings come from RESPONDER_* variables; SIGTERM or Ctrl-C ends it, open runs go on at the next start."""
+    try:
+        settings = settings_from_environment()
+    except SettingsError as error:
+        raise SystemExit(_say("settings", str(error))) from error
+    import uvloop
+
+    from responder.telemetry import set_up_logging
+
+    set_up_logging(settings.log_format, settings.secrets())
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings))
+    except SettingsError as error:
+        raise SystemExit(_say("settings", str(error))) from error
+    except RulebookError as error:
+        raise SystemExit(_say("rulebook", str(error))) from error
+
+
+async def _serve(settings: Settings) -> None:
+    from responder.wiring import serving
+
+    async with serving(settings) as service:
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, service.stop)
+        await service.wait()
+
+
+def _say(what: str, problems: str) -> int:
+    click.echo(f"responder: the {what} can't be used:", err=True)
+    for line in problems.splitlines():
+        click.echo(f"  {line}", err=True)
+    return 2

@@ -1,0 +1,322 @@
+"""The one place where concrete classes meet, and the only one that knows the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import structlog
+import uvicorn
+from pydantic import SecretStr
+
+from responder.actions.registry import PARAMETERS, build_actions
+from responder.clients.http import new_client
+from responder.clients.kubernetes import KubernetesClient
+from responder.domain.report import render_report, report_document
+from responder.domain.rule_state import GroupView
+from responder.domain.rulebook import Rulebook, Target
+from responder.domain.version import WorkloadState
+from responder.engine.brain import Brain
+from responder.engine.conductor import Conductor
+from responder.engine.desk import IncidentDesk
+from responder.engine.evaluator import Evaluator
+from responder.engine.facts import FactFinder
+from responder.engine.ledger_keeper import LedgerKeeper
+from responder.engine.outbox import DeliveryOutcome, OutboxWorker
+from responder.engine.runner import StepRunner
+from responder.engine.watch import Pulse
+from responder.errors import SettingsError
+from responder.notifiers.registry import build_notifiers
+from responder.ports import Workloads
+from responder.rulebook.loader import load_rulebook
+from responder.settings import Settings
+from responder.stores.database import Database, open_database
+from responder.targets.kubernetes import KubernetesWorkloads
+from responder.telemetry import Metrics, build_metrics
+from responder.web.app import build_app
+from responder.web.server import server_config
+from responder.web.services import WebServices
+from responder.web.tokens import Tokens
+
+_log = structlog.get_logger(__name__)
+_GAUGES_EVERY = timedelta(seconds=15)
+_MAINTENANCE_EVERY = timedelta(hours=1)
+_ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no letters that look like digits
+
+
+def wall_clock() -> datetime:
+    """The time now, aware, UTC."""
+    return datetime.now(UTC)  # noqa: TID251 - the one clock
+
+
+def new_incident_id(now: datetime) -> str:
+    """`inc_` and 15 characters: milliseconds since 1970, then chance. Sorts by time."""
+    number = int(now.timestamp() * 1000) << 25 | secrets.randbits(25)
+    return "inc_" + "".join(_ID_ALPHABET[number >> shift & 31] for shift in range(70, -1, -5))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling: the command decides when to stop, and everything beside the server must stop too."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass(slots=True)
+class Service:
+    """A running service. url: where it listens. stop: ask it to end; `wait` returns when it has, or raises what broke it."""
+
+    url: str
+    rulebook: Rulebook
+    database: Database
+    brain: Brain
+    desk: IncidentDesk
+    started: float
+    server: _Server
+    main: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+
+    async def wait(self) -> None:
+        if self.main is not None:
+            await asyncio.shield(self.main)
+
+
+@asynccontextmanager
+async def serving(settings: Settings, *, kubeconfig: str | None = None) -> AsyncIterator[Service]:
+    """Build everything, listen, fold the journal, run until `stop` or until the block is left.
+
+    kubeconfig: None looks in the usual places.
+    Raises SettingsError or RulebookError before anything is touched.
+    """
+    started = time.monotonic()
+    rulebook = load_rulebook(settings.rules, PARAMETERS)
+    listener = _listen(settings)
+    async with AsyncExitStack() as stack:
+        stack.callback(listener.close)
+        database = await open_database(settings.database_url.get_secret_value())
+        stack.push_async_callback(database.close)
+        http = await stack.enter_async_context(new_client())
+        cluster = KubernetesClient(kubeconfig)
+        stack.push_async_callback(cluster.close)
+        parts = _Parts(settings, rulebook, database, KubernetesWorkloads(cluster, wall_clock), build_metrics())
+        service, tasks = parts.assemble(http, listener, started)
+        service.main = asyncio.create_task(tasks.run(listener), name="service")
+        try:
+            await tasks.ready.wait()
+            if service.main.done():
+                await service.main
+            yield service
+        finally:
+            service.stop()
+            await asyncio.gather(service.main, return_exceptions=True)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise SettingsError(f"RESPONDER_HOST, RESPONDER_PORT: can't listen there: {error.strerror or error}") from error
+
+
+class _Tasks:
+    """What runs side by side for as long as the service lives."""
+
+    def __init__(
+        self, service: Service, outbox: OutboxWorker, keeper: LedgerKeeper, settings: Settings, metrics: Metrics
+    ) -> None:
+        self._service = service
+        self._outbox = outbox
+        self._keeper = keeper
+        self._settings = settings
+        self._metrics = metrics
+        self.ready = asyncio.Event()
+
+    async def run(self, listener: socket.socket) -> None:
+        """Until the server was asked to stop. The intake answers while the journal is still being folded."""
+        service = self._service
+        serve = asyncio.create_task(service.server.serve(sockets=[listener]), name="server")
+        try:
+            async with asyncio.TaskGroup() as group:
+                engine = group.create_task(self._engine(), name="engine")
+                await asyncio.wait({serve, engine}, return_when=asyncio.FIRST_COMPLETED)
+                engine.cancel()
+        finally:
+            self.ready.set()
+            service.server.should_exit = True
+            await asyncio.gather(serve, return_exceptions=True)
+            if service.brain.is_folded:
+                await service.brain.snapshot()
+
+    async def _engine(self) -> None:
+        service = self._service
+        await service.brain.recover()
+        self.ready.set()
+        _log.info(
+            "ready", url=service.url, seconds=round(time.monotonic() - service.started, 3), rules=len(service.rulebook.rules)
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(service.brain.run(), name="brain")
+            group.create_task(self._outbox.run(), name="outbox")
+            group.create_task(self._keeper.run(service.rulebook.targets), name="ledger")
+            group.create_task(self._count(), name="gauges")
+            group.create_task(self._maintain(), name="maintenance")
+
+    async def _count(self) -> None:
+        while True:
+            await count_open(self._service.database, self._metrics)
+            await asyncio.sleep(_GAUGES_EVERY.total_seconds())
+
+    async def _maintain(self) -> None:
+        """Nothing grows without bound."""
+        while True:
+            await asyncio.sleep(_MAINTENANCE_EVERY.total_seconds())
+            await self._service.brain.snapshot()
+            now = wall_clock()
+            entries = await self._service.database.journal.prune(now - timedelta(days=self._settings.journal_retention_days))
+            closed = await self._service.database.incidents.prune(now - timedelta(days=self._settings.incident_retention_days))
+            _log.info("pruned", journal_entries=entries, incidents=closed)
+
+
+async def count_open(database: Database, metrics: Metrics) -> None:
+    """Bring the gauges of open incidents and waiting messages up to date."""
+    found = await database.incidents.list(open_only=True, limit=10_000)
+    metrics.incidents.clear()
+    for incident in found:
+        metrics.incidents.labels(incident.status.value).inc()
+    metrics.outbox_pending.set(await database.outbox.pending())
+
+
+class _Parts:
+    """The parts that many others need."""
+
+    def __init__(
+        self, settings: Settings, rulebook: Rulebook, database: Database, workloads: Workloads, metrics: Metrics
+    ) -> None:
+        self._settings = settings
+        self._rulebook = rulebook
+        self._database = database
+        self._workloads = workloads
+        self._metrics = metrics
+
+    def assemble(self, http: httpx.AsyncClient, listener: socket.socket, started: float) -> tuple[Service, _Tasks]:
+        database, metrics = self._database, self._metrics
+        notifiers = build_notifiers(self._settings, http)
+        outbox = OutboxWorker(database.outbox, notifiers, wall_clock, on_outcome=self._count_delivery)
+        pulse = Pulse()
+        brain = Brain(
+            evaluator=Evaluator(self._rulebook),
+            digest=self._rulebook.digest,
+            journal=database.journal,
+            incidents=database.incidents,
+            pulse=pulse,
+            clock=wall_clock,
+            on_decision=lambda decision: metrics.decisions.labels(decision.kind.value).inc(),
+            on_folded=lambda lag: metrics.evaluation_lag.set(lag.total_seconds()),
+        )
+        desk = IncidentDesk(
+            incidents=database.incidents,
+            rulebook=lambda: self._rulebook,
+            clock=wall_clock,
+            new_id=new_incident_id,
+            configured=notifiers.keys(),
+            on_outbox=outbox.wake,
+            link_to=self._link_to,
+            on_closed=lambda incident: metrics.rollback_runs.labels(incident.status.value).inc(),
+        )
+        runner = StepRunner(
+            desk=desk,
+            actions=build_actions(http),
+            workloads=self._workloads,
+            ledger=database.ledger,
+            targets=self._targets,
+            still_firing=brain.still_firing,
+            clock=wall_clock,
+            secrets=self._settings.secrets(),
+        )
+        conductor = Conductor(
+            desk=desk,
+            runner=runner,
+            facts=FactFinder(self._workloads, database.ledger, database.incidents, wall_clock),
+            targets=self._targets,
+            still_firing=brain.still_firing,
+            pulse=pulse,
+            clock=wall_clock,
+        )
+        brain.employ(desk, conductor)
+        keeper = LedgerKeeper(self._workloads, database.ledger, wall_clock)
+        app = build_app(self._web(brain, desk))
+        server = _Server(server_config(app, host=self._settings.host, port=self._settings.port))
+        service = Service(_url_of(listener), self._rulebook, database, brain, desk, started, server)
+        return service, _Tasks(service, outbox, keeper, self._settings, metrics)
+
+    def _web(self, brain: Brain, desk: IncidentDesk) -> WebServices:
+        return WebServices(
+            journal=self._database.journal,
+            incidents=self._database.incidents,
+            clock=wall_clock,
+            tokens=_tokens(self._settings),
+            metrics=self._metrics,
+            targets=self._targets,
+            versions=self._versions,
+            rules_state=lambda: [rule_row(view) for view in brain.evaluator.groups()],
+            readiness=lambda: (brain.is_folded, {"journal_position": brain.position}),
+            render_report=render_report,
+            report_document=report_document,
+            progress_of=desk.progress_of,
+        )
+
+    def _targets(self) -> Mapping[str, Target]:
+        return self._rulebook.targets
+
+    async def _versions(self, name: str) -> WorkloadState:
+        return await self._workloads.of(self._rulebook.targets[name]).read()
+
+    def _link_to(self, incident_id: str) -> str:
+        base = self._settings.public_url
+        return f"{base}/v1/incidents/{incident_id}/report?format=html" if base else ""
+
+    def _count_delivery(self, to: str, outcome: DeliveryOutcome) -> None:
+        if outcome is DeliveryOutcome.DELIVERED:
+            self._metrics.outbox_delivered.labels(to).inc()
+        else:
+            self._metrics.outbox_failed.labels(to).inc()
+
+
+def rule_row(view: GroupView) -> dict[str, object]:
+    """One group of one rule, as `GET /v1/rules` shows it."""
+    return {
+        "rule": view.rule,
+        "group": view.group,
+        "target": view.target or None,
+        "state": view.state.value,
+        "since": view.since.isoformat(),
+        "due_at": view.due_at.isoformat() if view.due_at else None,
+        "values": list(view.values),
+        "inconclusive": view.inconclusive,
+        "reason": view.reason,
+    }
+
+
+def _tokens(settings: Settings) -> Tokens:
+    def text(secret: SecretStr | None) -> str | None:
+        return secret.get_secret_value() if secret else None
+
+    return Tokens.of(
+        webhook=text(settings.webhook_token), viewer=text(settings.viewer_token), operator=text(settings.operator_token)
+    )
+
+
+def _url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
