@@ -16,6 +16,7 @@ import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -166,7 +167,7 @@ def main() -> None:
     full = parser.parse_args().full
     count = 20_000 if full else 5_000
     sizes = (10, 1_000, 10_000)
-    results = [best(lambda size=size: streams(count, size), 3) for size in sizes]
+    results = [best(partial(streams, count, size), 3) for size in sizes]
     print(f"{'signals/s':<16}" + "".join(f"{f'{size} rules':>14}" for size in sizes) + f"{'slowest':>10}")
     for name in results[0]:
         rates = [result[name] for result in results]

@@ -52,11 +52,13 @@ def group_text(target: str, labels: Iterable[tuple[str, str]] = ()) -> str:
 
 def episode_text(key: str, started_at: datetime) -> str:
     """`<key>@<startsAt>` in UTC: the same for every copy of the alert, whatever offset its sender writes."""
-    return f"{key}@{started_at.astimezone(UTC).isoformat()}"
+    return f"{key}@{(started_at if started_at.tzinfo is UTC else started_at.astimezone(UTC)).isoformat()}"
 
 
 def _escape(value: str) -> str:
     if len(value) > GROUP_VALUE_LIMIT:
         mark = sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:12]
         value = f"{value[: GROUP_VALUE_LIMIT - 16]}…{mark}"
+    if "\\" not in value and '"' not in value and "\n" not in value:
+        return value
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -11,6 +11,8 @@ _CONTROL = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029), " ")
 
 def one_line(text: str, limit: int = 120) -> str:
     """Text from outside, without line breaks and control characters, cut to `limit` characters."""
+    if len(text) <= limit and text.isprintable():
+        return text
     line = " ".join(text[: limit * 4].translate(_CONTROL).split())
     if len(line) > limit or len(text) > limit * 4:
         return line[: limit - 1] + "…"
@@ -30,6 +32,10 @@ def spell_duration(duration: timedelta) -> str:
 
 def spell_time(at: datetime, seen_from: datetime) -> str:
     """Time of day in UTC; with the date when it is not the day of `seen_from`."""
-    at = at.astimezone(UTC)
-    clock = f"{at.hour:02}:{at.minute:02}:{at.second:02}"
-    return clock if at.date() == seen_from.astimezone(UTC).date() else f"{at.date().isoformat()} {clock}"
+    at = _utc(at)
+    clock = str(at.time())[:8]
+    return clock if at.date() == _utc(seen_from).date() else f"{at.date()} {clock}"
+
+
+def _utc(at: datetime) -> datetime:
+    return at if at.tzinfo is UTC else at.astimezone(UTC)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from sys import intern
 
 from responder.domain.condition import Verdict
+from responder.domain.wording import one_line
 from responder.engine.rule_table import Reading, Watch
 
 AlertId = tuple[str, str]
 """(source, key)"""
 
+NAME_LIMIT = 80
 ENDED_FOR = timedelta(hours=24)
 """How long an ended episode is remembered, so that a late firing of it changes nothing."""
 ENDED_LIMIT = 50_000
@@ -34,9 +37,12 @@ class Member:
 
 
 class Alert:
-    """The firing episode of one alert. start: its startsAt; when the sender gave none (not dated), when it was first received."""
+    """The firing episode of one alert. start: its startsAt; when the sender gave none (not dated), when it was first received.
 
-    __slots__ = ("dated", "id", "labels", "link", "members", "start", "texts", "value")
+    name: for people. Labels are kept as two tuples, which costs a third of a dictionary; most alerts share the names.
+    """
+
+    __slots__ = ("dated", "id", "label_names", "label_values", "link", "members", "name", "start", "texts", "value")
 
     def __init__(self, alert_id: AlertId, start: datetime, *, dated: bool, reading: Reading) -> None:
         self.id = alert_id
@@ -47,14 +53,22 @@ class Alert:
 
     def take(self, reading: Reading) -> None:
         """Keep the latest words. Interned: ten thousand alerts of one rule share names, most values and texts."""
-        self.labels = {intern(name): intern(value) for name, value in reading.labels.items()}
+        self.label_names = reading.names
+        self.label_values = tuple(map(intern, reading.labels.values()))
+        self.name = one_line(reading.labels.get("alertname") or self.id[1], NAME_LIMIT)
         self.texts = tuple([intern(text) if text else text for text in reading.texts])
         self.value = reading.value
         self.link = intern(reading.link)
 
     @property
-    def reading(self) -> Reading:
-        return Reading(self.labels, self.texts, self.value, self.link)
+    def labels(self) -> dict[str, str]:
+        return dict(zip(self.label_names, self.label_values, strict=True))
+
+    def has_labels(self, labels: Mapping[str, str]) -> bool:
+        """Senders keep their order, so comparing the two tuples nearly always settles it."""
+        if tuple(labels.values()) == self.label_values and tuple(labels) == self.label_names:
+            return True
+        return len(labels) == len(self.label_names) and self.labels == labels
 
 
 class EndedEpisodes:

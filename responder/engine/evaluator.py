@@ -132,17 +132,17 @@ class Evaluator:
             if alert.dated:
                 return reasons.OLDER
         texts = tuple(map(signal.annotations.get, self._kept))
-        if texts == alert.texts and signal.value == alert.value and signal.link == alert.link and signal.labels == alert.labels:
+        if texts == alert.texts and signal.value == alert.value and signal.link == alert.link and alert.has_labels(signal.labels):
             return reasons.REPEAT
         return self._update(alert, signal, now)
 
     def _update(self, alert: Alert, signal: Signal, now: datetime) -> str | list[Decision]:
         """Take the latest words. What they change counts from the moment it is seen."""
         reading = self._read(signal)
-        relabelled = signal.labels != alert.labels
+        relabelled = not alert.has_labels(signal.labels)
         alert.take(reading)
         seen = min(signal.received_at, now)
-        decisions = self._rematch(alert, now, seen) if relabelled else []
+        decisions = self._rematch(alert, reading, now, seen) if relabelled else []
         for member in alert.members:
             verdict, value = member.watch.judge(reading)
             if verdict is not member.verdict:
@@ -150,9 +150,9 @@ class Evaluator:
             member.value = value
         return decisions or reasons.UPDATED
 
-    def _rematch(self, alert: Alert, now: datetime, seen: datetime) -> list[Decision]:
+    def _rematch(self, alert: Alert, reading: Reading, now: datetime, seen: datetime) -> list[Decision]:
         """Leave the groups that the new labels no longer match; the new ones are joined by the caller's judging."""
-        matches, lost = self._table.matching(alert.labels)
+        matches, lost = self._table.matching(reading.labels)
         decisions = [_no_target(watch, now) for watch in lost]
         staying = {(member.watch.index, member.group): member for member in alert.members}
         members = []
@@ -230,7 +230,7 @@ class Evaluator:
     # --- shared ---------------------------------------------------------------------------------------------------------
 
     def _read(self, signal: Signal) -> Reading:
-        return self._table.read(signal, tuple(map(signal.annotations.get, self._kept)))
+        return self._table.read(signal.labels, tuple(map(signal.annotations.get, self._kept)), signal.value, signal.link)
 
     def _judge(self, member: Member, reading: Reading, since: datetime, now: datetime) -> Decision:
         """Give the member the verdict of this reading; `since` is when it began to count."""

@@ -15,7 +15,7 @@ from responder.domain.condition import Verdict
 from responder.domain.rule_state import GroupState
 from responder.engine.alerts import Alert, EndedEpisodes, Member
 from responder.engine.groups import Group, Groups
-from responder.engine.rule_table import Reading, RuleTable
+from responder.engine.rule_table import RuleTable
 
 FORMAT = 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,8 +38,14 @@ def encode(table: RuleTable, alerts: Alerts, ended: EndedEpisodes, groups: Group
 
 
 def decode(table: RuleTable, body: bytes) -> tuple[Alerts, EndedEpisodes, Groups]:
-    """Raises ValueError when the snapshot is not of this format and rulebook."""
-    state = orjson.loads(body)
+    """Raises ValueError when the snapshot is damaged, or not of this format and rulebook."""
+    try:
+        return _decode(table, orjson.loads(body))
+    except (KeyError, IndexError, TypeError, OverflowError) as error:
+        raise ValueError(f"the snapshot is damaged: {error!r}") from error
+
+
+def _decode(table: RuleTable, state: Any) -> tuple[Alerts, EndedEpisodes, Groups]:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError("the snapshot has another format")
     if state.get("rulebook") != [table.digest, len(table.watches), list(table.kept)]:
@@ -72,7 +78,7 @@ def _alert_row(alert: Alert) -> list[object]:
 
 def _alert(table: RuleTable, row: list[Any]) -> Alert:
     source, key, start, dated, labels, texts, value, link, members = row
-    alert = Alert((source, key), _unpack(start), dated=dated, reading=Reading(labels, tuple(texts), value, link))
+    alert = Alert((source, key), _unpack(start), dated=dated, reading=table.read(labels, tuple(texts), value, link))
     alert.members = tuple([_member(table, alert, place) for place in members])
     return alert
 
@@ -87,12 +93,21 @@ def _member(table: RuleTable, alert: Alert, row: list[Any]) -> Member:
 
 def _group_row(group: Group) -> list[object]:
     times = [_pack(group.since), _pack(group.due), _pack(group.fired_at), _pack(group.asked_at)]
-    return [group.watch.index, group.text, group.target, group.episode, group.state.value, group.asking, *times]
+    return [
+        group.watch.index,
+        group.text,
+        group.target,
+        group.opener[0],
+        _pack(group.opener[1]),
+        group.state.value,
+        group.asking,
+        *times,
+    ]
 
 
 def _group(table: RuleTable, row: list[Any]) -> Group:
-    index, text, target, episode, state, asking, since, due, fired_at, asked_at = row
-    group = Group(table.watches[index], target, text, episode, _unpack(since))
+    index, text, target, key, start, state, asking, since, due, fired_at, asked_at = row
+    group = Group(table.watches[index], target, text, (key, _unpack(start)), _unpack(since))
     group.state = GroupState(state)
     group.asking = asking
     group.due = _unpack(due)

@@ -24,6 +24,7 @@ class Group:
 
     since: exact when set, afterwards never later than the earliest member's (see `Groups._come_due`); fixed once firing.
     asking: no member's number is readable, so it may only ask. asked_at: when it did, None before.
+    opener: key and start of the alert that opened it, fixed for the group's life.
     holding: members whose condition holds; the other members are inconclusive. order: of opening, settles ties between timers.
     """
 
@@ -31,10 +32,10 @@ class Group:
         "asked_at",
         "asking",
         "due",
-        "episode",
         "fired_at",
         "holding",
         "members",
+        "opener",
         "order",
         "since",
         "state",
@@ -43,11 +44,11 @@ class Group:
         "watch",
     )
 
-    def __init__(self, watch: Watch, target: str, text: str, episode: str, since: datetime) -> None:
+    def __init__(self, watch: Watch, target: str, text: str, opener: tuple[str, datetime], since: datetime) -> None:
         self.watch = watch
         self.target = target
         self.text = text
-        self.episode = episode
+        self.opener = opener
         self.order = 0
         self.state = GroupState.INACTIVE
         self.since = since
@@ -57,6 +58,10 @@ class Group:
         self.asking = False
         self.holding = 0
         self.members: dict[Member, None] = {}
+
+    @property
+    def episode(self) -> str:
+        return episode_text(*self.opener)
 
     def counting(self) -> list[Member]:
         """The members that count for `since`, earliest first: those that hold, else the inconclusive ones."""
@@ -74,7 +79,7 @@ class Groups:
     def __init__(self, kept: tuple[str, ...]) -> None:
         self._kept = kept
         self._groups: dict[tuple[int, str], Group] = {}
-        self._timers: list[tuple[datetime, int, int, Group]] = []  # due, order of the group, number of the timer
+        self._timers: list[tuple[datetime, int, Group]] = []  # due, order of the group
         self._timer_limit = 1024
         self._numbers = 0
         self._cleared: OrderedDict[tuple[int, str], datetime] = OrderedDict()
@@ -146,7 +151,7 @@ class Groups:
             return []
         decisions = []
         while timers and timers[0][0] <= now:
-            due, _, _, group = heapq.heappop(timers)
+            due, _, group = heapq.heappop(timers)
             if group.state is GroupState.PENDING and group.due == due:
                 decisions.append(self._come_due(group, now))
         return decisions
@@ -154,7 +159,7 @@ class Groups:
     def next_due(self) -> datetime | None:
         """Never later than the next group to come due; earlier when its earliest alert has left meanwhile."""
         timers = self._timers
-        while timers and not (timers[0][3].state is GroupState.PENDING and timers[0][3].due == timers[0][0]):
+        while timers and not (timers[0][2].state is GroupState.PENDING and timers[0][2].due == timers[0][0]):
             heapq.heappop(timers)
         return timers[0][0] if timers else None
 
@@ -176,9 +181,9 @@ class Groups:
         return self._decide(DecisionKind.WAIT, group, now, reasons.waits(why, group.since, group.due, now))
 
     def _set_timer(self, group: Group) -> None:
-        heapq.heappush(self._timers, (group.due, group.order, self._next(), group))
+        heapq.heappush(self._timers, (group.due, group.order, group))
         if len(self._timers) > self._timer_limit:
-            self._timers = [timer for timer in self._timers if timer[3].state is GroupState.PENDING and timer[3].due == timer[0]]
+            self._timers = [timer for timer in self._timers if timer[2].state is GroupState.PENDING and timer[2].due == timer[0]]
             heapq.heapify(self._timers)
             self._timer_limit = max(1024, 2 * len(self._timers))
 
@@ -207,7 +212,7 @@ class Groups:
                 rule.name,
                 group.text,
                 group.target,
-                group.episode,
+                "" if kind is DecisionKind.IGNORE else group.episode,
                 None if kind is DecisionKind.IGNORE else group.since,
                 group.due if kind is DecisionKind.WAIT else None,
                 rule.severity,
@@ -296,5 +301,4 @@ class Groups:
 
 
 def _opened_by(member: Member, since: datetime) -> Group:
-    episode = episode_text(member.alert.id[1], member.alert.start)
-    return Group(member.watch, member.target, member.group, episode, since)
+    return Group(member.watch, member.target, member.group, (member.alert.id[1], member.alert.start), since)

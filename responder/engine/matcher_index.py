@@ -23,20 +23,20 @@ class MatcherIndex(Generic[T]):
     """
 
     def __init__(self, entries: Sequence[tuple[Sequence[Matcher], T]]) -> None:
-        self._entries: list[tuple[tuple[_Check, ...], T]] = [
-            (tuple(matcher.matches for matcher in matchers), value) for matchers, value in entries
-        ]
+        self._entries: list[tuple[tuple[_Check, ...], T]] = []  # what the bucket does not say already, and the value
         self._buckets: dict[str, dict[str, list[int]]] = {}
         self._scanned: list[int] = []
         uses: Counter[tuple[str, str]] = Counter(
             (matcher.name, value) for matchers, _ in entries for matcher in matchers for value in _equalities(matcher)
         )
-        for number, (matchers, _) in enumerate(entries):
+        for number, (matchers, entry) in enumerate(entries):
             best = min(
                 ((max(uses[m.name, v] for v in _equalities(m)), m.name != "alertname", m) for m in matchers if _equalities(m)),
                 key=lambda choice: choice[:2],
                 default=None,
             )
+            known = None if best is None else best[2]
+            self._entries.append((tuple([matcher.matches for matcher in matchers if matcher is not known]), entry))
             if best is None:
                 self._scanned.append(number)
                 continue

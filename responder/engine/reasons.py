@@ -6,10 +6,8 @@ from datetime import datetime, timedelta
 
 from responder.domain.condition import Verdict
 from responder.domain.rule_state import GroupState
-from responder.domain.wording import one_line, spell_duration, spell_number, spell_time
+from responder.domain.wording import spell_duration, spell_number, spell_time
 from responder.engine.alerts import Alert, Member
-
-_NAME_LIMIT = 80
 
 NO_RULE = "no rule matches"
 REPEAT = "repeat of an alert that fires already; nothing changed"
@@ -29,10 +27,6 @@ REPLACED = "a newer episode of it began"
 UNMATCHED = "its labels changed and match no more"
 
 
-def name_of(alert: Alert) -> str:
-    return one_line(alert.labels.get("alertname") or alert.id[1], _NAME_LIMIT)
-
-
 def no_target(rule: str) -> str:
     return f"rule {rule} would roll back, but no declared target matches the alert's labels"
 
@@ -40,7 +34,7 @@ def no_target(rule: str) -> str:
 def verdict_of(member: Member, verdict: Verdict, value: float | None) -> str:
     """`HighErrorRate: value 0.0731 is above 0.05`."""
     watch = member.watch
-    name = name_of(member.alert)
+    name = member.alert.name
     if verdict is Verdict.INCONCLUSIVE:
         return f"{name}: {watch.number_name} is missing or not a number, so nobody knows whether it is {watch.bounds}"
     if not watch.watches_number or value is None:
@@ -65,7 +59,7 @@ def goes_on(state: GroupState, count: int) -> str:
 
 
 def calm_again(alert: Alert, why: str, was: GroupState) -> str:
-    return f"{name_of(alert)}: {why}; the group was {was} and is calm again"
+    return f"{alert.name}: {why}; the group was {was} and is calm again"
 
 
 def stands(first: Member, since: datetime, due: datetime | None, fired_at: datetime | None, *, asking: bool) -> str:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from sys import intern
+from typing import NamedTuple
 
 from responder.domain.condition import Verdict, finite, judge, read_number, spell_bounds
 from responder.domain.rule_state import group_text
 from responder.domain.rulebook import Response, Rule, Rulebook, ValueCondition
-from responder.domain.signal import Signal
 from responder.engine.matcher_index import MatcherIndex
 
 TEXT_LIMIT = 1000
 """Annotations are kept up to this many characters."""
 _SHOWN = ("summary", "description", "runbook_url", "value")
+_NAMES_LIMIT = 1000
 _ANNOTATION = "annotations."
 _LABEL = "labels."
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one delivery of an alert said. texts: the annotations that are kept, in the order of `RuleTable.kept`."""
+class Reading(NamedTuple):
+    """What one delivery of an alert said. names: of the labels, in their order.
+
+    texts: the annotations that are kept, in the order of `RuleTable.kept`, cut.
+    """
 
     labels: Mapping[str, str]
+    names: tuple[str, ...]
     texts: tuple[str | None, ...]
     value: float | None
     link: str
@@ -74,8 +78,7 @@ class Watch:
             return datetime.max.replace(tzinfo=since.tzinfo)
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A group that a signal belongs to. target: "" only for a rule that needs none."""
 
     watch: Watch
@@ -96,6 +99,7 @@ class RuleTable:
         self.kept = tuple(dict.fromkeys((*_SHOWN, *named)))
         self.watches = tuple(Watch(index, rule, self.kept) for index, rule in enumerate(rulebook.rules))
         self.by_name = {watch.rule.name: watch for watch in self.watches}
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}  # label names that alerts share
         self._rules = MatcherIndex([(watch.rule.matchers, watch) for watch in self.watches])
         # A target without matchers is spoken of only by the rules that name it.
         self._targets = MatcherIndex([(t.matchers, t.name) for t in rulebook.targets.values() if t.matchers])
@@ -122,6 +126,11 @@ class RuleTable:
             matches += [Match(watch, target, group_text(target, pairs) if pairs else target) for target in targets]
         return matches, lost
 
-    def read(self, signal: Signal, texts: tuple[str | None, ...]) -> Reading:
-        cut = tuple([text[:TEXT_LIMIT] if text else text for text in texts])
-        return Reading(signal.labels, cut, finite(signal.value), signal.link)
+    def read(self, labels: Mapping[str, str], texts: tuple[str | None, ...], value: float | None, link: str) -> Reading:
+        names = tuple(labels)
+        shared = self._names.get(names)
+        if shared is None:
+            if len(self._names) >= _NAMES_LIMIT:
+                self._names.clear()
+            shared = self._names[names] = tuple(map(intern, names))
+        return Reading(labels, shared, tuple([text[:TEXT_LIMIT] if text else text for text in texts]), finite(value), link)
