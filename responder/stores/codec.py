@@ -141,7 +141,7 @@ def _tagged(value: object) -> object:  # noqa: PLR0911  a table of types
         case date():
             return {"$date": value.isoformat()}
         case timedelta():
-            return {"$duration": value // _MICROSECOND}
+            return {"$duration": _tagged(value // _MICROSECOND)}
         case Mapping():
             return _tagged_mapping(value)
         case tuple():
@@ -178,7 +178,7 @@ def _number(text: str) -> int | float:
 _READ_TAG: dict[str, Callable[[Any], Any]] = {
     "$time": datetime.fromisoformat,
     "$date": date.fromisoformat,
-    "$duration": lambda micros: timedelta(microseconds=micros),
+    "$duration": lambda micros: timedelta(microseconds=_untagged(micros)),
     "$tuple": lambda items: tuple([_untagged(item) for item in items]),
     "$number": _number,
     "$pairs": lambda pairs: {_untagged(key): _untagged(item) for key, item in pairs},

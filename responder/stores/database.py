@@ -36,6 +36,11 @@ class Database:
         self.outbox = SqlOutbox(self._writer, self._reader)
         self.ledger = SqlLedger(self._writer, self._reader)
 
+    async def connect(self) -> None:
+        """Connect both threads now. While the reader is connected, a reconnecting writer finds the write-ahead log in place."""
+        await self._reader.run(journal_table.last_id)
+        await self._writer.run(journal_table.last_id)
+
     async def close(self) -> None:
         """Write what is queued, then let go of the file. Further calls do nothing."""
         self._journal.close()
@@ -48,7 +53,13 @@ async def open_database(url: str, *, limits: JournalLimits | None = None) -> Dat
     """`sqlite:///relative/path` or `sqlite:////absolute/path`. Raises SettingsError, which never shows the URL."""
     path = _path_of(url)
     engine, lock, last_entry = await asyncio.to_thread(_open_file, path)
-    return Database(engine, lock, last_entry, limits or JournalLimits())
+    database = Database(engine, lock, last_entry, limits or JournalLimits())
+    try:
+        await database.connect()
+    except BaseException:
+        await database.close()
+        raise
+    return database
 
 
 def _path_of(url: str) -> Path:

@@ -210,6 +210,7 @@ class SqlJournal:
             if not deleted:
                 break
             pruned += deleted
+            self._tail.forget(cursor)
         if pruned:
             await give_back_space(self._writer)
         return pruned

@@ -8,24 +8,14 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from responder.domain.version import LedgerEntry
+from responder.stores.codec import from_document, to_document
 from responder.stores.connection import ConnectionThread
 from responder.stores.schema import bad_versions, ledger
 
 ENTRIES_PER_TARGET = 1000  # the oldest go first; what was bad is kept apart and stays
 
-_FIELDS = (
-    "target",
-    "fingerprint",
-    "version",
-    "revision",
-    "rolled_out_at",
-    "available_from",
-    "available_to",
-    "replaced_at",
-    "observed",
-    "failed_at",
-)
-_OLDEST_FIRST = (ledger.c.rolled_out_at.asc().nulls_first(), ledger.c.number)
+# The current version is the newest, however little is known about it.
+_OLDEST_FIRST = (ledger.c.replaced_at.is_(None), ledger.c.rolled_out_at.asc().nulls_first(), ledger.c.number)
 
 
 class SqlLedger:
@@ -37,7 +27,13 @@ class SqlLedger:
 
     async def put(self, entry: LedgerEntry) -> None:
         """An unknown rolled_out_at is a key like any other."""
-        values = {name: getattr(entry, name) for name in _FIELDS}
+        values = {
+            "target": entry.target,
+            "fingerprint": entry.fingerprint,
+            "rolled_out_at": entry.rolled_out_at,
+            "replaced_at": entry.replaced_at,
+            "document": to_document(entry),
+        }
         key = and_(
             ledger.c.target == entry.target,
             ledger.c.fingerprint == entry.fingerprint,
@@ -52,9 +48,9 @@ class SqlLedger:
         await self._writer.transact(work)
 
     async def entries(self, target: str) -> list[LedgerEntry]:
-        query = select(*(ledger.c[name] for name in _FIELDS)).where(ledger.c.target == target).order_by(*_OLDEST_FIRST)
-        rows = await self._reader.run(lambda connection: connection.execute(query).all())
-        return [LedgerEntry(**row._mapping) for row in rows]
+        query = select(ledger.c.document).where(ledger.c.target == target).order_by(*_OLDEST_FIRST)
+        documents = await self._reader.run(lambda connection: list(connection.scalars(query)))
+        return [from_document(LedgerEntry, document) for document in documents]
 
     async def mark_bad(self, target: str, fingerprint: str, at: datetime, incident_id: str) -> None:
         """Once per incident: marking again, after a crash, neither counts twice nor moves the time."""

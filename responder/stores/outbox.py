@@ -73,6 +73,10 @@ class SqlOutbox:
         query = select(func.min(outbox.c.due_at)).where(_is_head())
         return await self._reader.run(lambda connection: connection.scalar(query))
 
+    async def pending(self) -> int:
+        query = select(func.count()).select_from(outbox).where(outbox.c.done_at.is_(None))
+        return await self._reader.run(lambda connection: connection.scalar(query) or 0)
+
     async def begin(self, delivery_id: int) -> None:
         await self._writer.transact(lambda connection: _change(connection, delivery_id, {"attempts": outbox.c.attempts + 1}))
 

@@ -149,14 +149,9 @@ ledger = Table(
     Column("number", _Number, primary_key=True),
     Column("target", String, nullable=False),
     Column("fingerprint", String, nullable=False),
-    Column("version", String, nullable=False),
-    Column("revision", String, nullable=False),
     Column("rolled_out_at", Micros),
-    Column("available_from", Micros),
-    Column("available_to", Micros),
     Column("replaced_at", Micros),
-    Column("observed", Boolean, nullable=False),
-    Column("failed_at", Micros),
+    Column("document", Text, nullable=False),
     Index("ledger_by_target", "target", "rolled_out_at"),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,15 @@ def _set_up(connection: Any, _record: object) -> None:
 
 
 async def give_back_space(writer: ConnectionThread) -> None:
-    """Return the pages that pruning has freed to the file system."""
+    """Return the pages that pruning has freed to the file system, as far as it can be done now."""
 
     def step(connection: Connection) -> bool:
-        connection.exec_driver_sql(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").all()
+        driver = connection.connection.driver_connection
+        try:
+            # A plain execute() stops after the first page.
+            driver.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")  # type: ignore[union-attr]
+        except sqlite3.OperationalError:
+            return False
         return bool(connection.exec_driver_sql("PRAGMA freelist_count").scalar())
 
     while await writer.run(step):

@@ -34,8 +34,7 @@ class Tail:
         self._bytes += sum(sizes)
         self.last = entries[-1].id
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
-            self._entries.popleft()
-            self._bytes -= self._sizes.popleft()
+            self._drop_oldest()
 
     def after(self, entry_id: int) -> list[Entry] | None:
         """Every entry with a larger id; None when the tail does not reach back that far."""
@@ -45,3 +44,12 @@ class Tail:
         found = list(islice(reversed(self._entries), max(wanted, 0)))
         found.reverse()
         return found
+
+    def forget(self, up_to: int) -> None:
+        """Drop what has been pruned."""
+        while self._entries and self._entries[0].id <= up_to:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        self._entries.popleft()
+        self._bytes -= self._sizes.popleft()
