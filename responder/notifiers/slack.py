@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -105,9 +105,13 @@ def _field(name: str, value: str) -> str:
 
 def _link(url: str) -> str:
     """A link in mrkdwn, or "" when the address can't be shown safely as one."""
-    if urlsplit(url).scheme not in ("http", "https"):
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:
         return ""
-    quoted = re.sub(r"[\s|<>\x00-\x1f]", lambda found: f"%{ord(found[0]):02X}", url).replace("&", "&amp;")
+    if scheme not in ("http", "https"):
+        return ""
+    quoted = re.sub(r"[\s|<>]", lambda found: quote(found[0]), _printable(url)).replace("&", "&amp;")
     return f"<{quoted}|Open the incident>" if len(quoted) <= LINK_LIMIT else ""
 
 

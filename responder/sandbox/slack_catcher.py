@@ -40,9 +40,14 @@ class CaughtMessage:
         return "\n".join(html.unescape(_LINK.sub(r"\2", text)) for text in self.texts[1:])
 
     @property
+    def parsed(self) -> tuple[str, ...]:
+        """The texts in which Slack looks for mentions and links; `plain_text` is shown as it is."""
+        return (str(self.payload.get("text", "")), *_texts(self.payload.get("blocks"), plain=False))
+
+    @property
     def mentions(self) -> tuple[str, ...]:
         """What would ring somewhere: `!channel`, `@U…`, `#C…`."""
-        return tuple(found for text in self.texts for found in _CONTROL.findall(text))
+        return tuple(found for text in self.parsed for found in _CONTROL.findall(text))
 
 
 class SlackCatcher(Catcher):
@@ -125,14 +130,15 @@ def _is_text(text: object, limit: int, kinds: Sequence[str] = ("mrkdwn", "plain_
     return 1 <= len(text["text"].encode("utf-16-le")) // 2 <= limit
 
 
-def _texts(part: object) -> Iterator[str]:
+def _texts(part: object, *, plain: bool = True) -> Iterator[str]:
+    """plain: False leaves `plain_text` out."""
     if isinstance(part, list):
         for item in part:
-            yield from _texts(item)
-    elif isinstance(part, dict):
+            yield from _texts(item, plain=plain)
+    elif isinstance(part, dict) and (plain or part.get("type") != "plain_text"):
         for name in ("text", "fields", "elements"):
             value = part.get(name)
             if isinstance(value, str):
                 yield value
             else:
-                yield from _texts(value)
+                yield from _texts(value, plain=plain)
