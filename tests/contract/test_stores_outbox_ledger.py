@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -155,7 +156,12 @@ def stretch(version: str, rolled_out: float | None, replaced: float | None = Non
 
 
 async def test_every_field_of_a_ledger_entry_is_kept(database: Database) -> None:
-    samples = {"str": "text", "datetime | None": at(3), "bool": False, "timedelta": timedelta(seconds=5, microseconds=1)}
+    samples: dict[str, Any] = {
+        "str": "text",
+        "datetime | None": at(3),
+        "bool": False,
+        "timedelta": timedelta(seconds=5, microseconds=1),
+    }
     entry = LedgerEntry(**{each.name: samples[str(each.type)] for each in fields(LedgerEntry)})
     await database.ledger.put(entry)
     assert await database.ledger.entries(entry.target) == [entry]

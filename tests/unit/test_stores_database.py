@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from responder.errors import SettingsError
 from responder.ports import EntryKind
@@ -135,10 +136,12 @@ async def test_the_file_gives_back_what_pruning_has_freed(tmp_path: Path) -> Non
 
 async def test_every_connection_waits_for_the_disk(tmp_path: Path) -> None:
     database = await open_database(f"sqlite:///{tmp_path}/responder.db")
-    writer = database._writer
-    settings = {}
-    for name in ("journal_mode", "synchronous", "foreign_keys", "auto_vacuum"):
-        settings[name] = await writer.run(lambda connection, name=name: connection.exec_driver_sql(f"PRAGMA {name}").scalar())
+    names = ("journal_mode", "synchronous", "foreign_keys", "auto_vacuum")
+
+    def read(connection: Connection) -> dict[str, object]:
+        return {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names}
+
+    settings = await database._writer.run(read)
     await database.close()
     assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "auto_vacuum": 2}
 
