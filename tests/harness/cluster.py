@@ -152,13 +152,18 @@ class GenuineCluster(Cluster):
         _checked(await self.http.post(f"{rbac}/roles", json={"metadata": meta, "rules": list(rules)}))
         binding = {"metadata": meta, "roleRef": reference, "subjects": [subject]}
         _checked(await self.http.post(f"{rbac}/rolebindings", json=binding))
+        return await self.kubeconfig_of(namespace, account, folder)
+
+    async def kubeconfig_of(self, namespace: str, account: str, folder: Path) -> Path:
+        """Kubeconfig of a service account that exists."""
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
-        token = _checked(await self.http.post(f"{accounts}/{account}/token", json=request))["status"]["token"]
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        token = _checked(await self.http.post(path, json=request))["status"]["token"]
         config = yaml.safe_load(self.kubeconfig.read_text())
         config["users"] = [{"name": one["name"], "user": {"token": token}} for one in config["users"]]
-        path = folder / f"{account}.kubeconfig"
-        path.write_text(json.dumps(config))
-        return path
+        kubeconfig = folder / f"{account}.kubeconfig"
+        kubeconfig.write_text(json.dumps(config))
+        return kubeconfig
 
 
 def is_rolled_out(deployment: Object) -> bool:
