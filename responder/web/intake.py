@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
 from time import perf_counter
 
 import structlog
@@ -13,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 from responder.errors import ResponderError
 from responder.intakes.delivery import Parse
 from responder.ports import EntryKind
-from responder.web.problems import INTERNAL, Problem, ProblemError, method_not_allowed, problem_of, too_large, unavailable
+from responder.web.deadline import ReadingDeadline
+from responder.web.problems import INTERNAL, Problem, ProblemError, method_not_allowed, problem_of, too_large
 from responder.web.services import WebServices
 from responder.web.tokens import SENDERS
 
@@ -38,7 +38,7 @@ class IntakeEndpoint:
         self._name = name
         self._parse = parse
         self._services = services
-        self._answer_within = services.answer_within.total_seconds()
+        self._deadline = ReadingDeadline(services.body_within)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -64,7 +64,11 @@ class IntakeEndpoint:
         headers = dict(scope["headers"])
         services.tokens.admit(headers, SENDERS)
         check_content(headers)
-        body = await read_body(headers, receive, services.body_limit, services.body_within)
+        try:
+            with self._deadline:
+                body = await read_body(headers, receive, services.body_limit)
+        except TimeoutError:
+            raise Problem(408, "the body did not arrive in time", headers=(("Connection", "close"),)).error() from None
         now = services.clock()
         if len(body) <= READ_IN_THREAD:
             delivery = self._parse(body, now)
@@ -75,11 +79,7 @@ class IntakeEndpoint:
         seconds = 0.0
         if delivery.signals:
             began = perf_counter()
-            try:
-                async with asyncio.timeout(self._answer_within):
-                    await services.journal.append(EntryKind.SIGNALS, now, delivery.signals)
-            except TimeoutError:
-                raise unavailable("the journal can't keep up", timedelta(seconds=1)).error() from None
+            await services.journal.append(EntryKind.SIGNALS, now, delivery.signals)  # it has a patience of its own
             seconds = perf_counter() - began
         services.metrics.accepted(self._name, len(delivery.signals), delivery.ignored, seconds)
         return len(delivery.signals), delivery.ignored
@@ -104,28 +104,24 @@ def check_content(headers: Mapping[bytes, bytes]) -> None:
         raise Problem(415, "compressed bodies are not taken", field="Content-Encoding").error()
 
 
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int, within: timedelta) -> bytes:
-    """The whole body, never holding more than `limit` bytes. Raises ProblemError (408, 413) or Disconnected."""
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
+    """The whole body, never holding more than `limit` bytes. Raises ProblemError (413) or Disconnected."""
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit:
         raise too_large(limit).error()
-    try:
-        async with asyncio.timeout(within.total_seconds()):
-            parts, size = [], 0
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise Disconnected
-                part = message.get("body", b"")
-                size += len(part)
-                if size > limit:
-                    raise too_large(limit).error()
-                parts.append(part)
-                if not message.get("more_body"):
-                    return b"".join(parts)
-    except TimeoutError:
-        seconds = f"{within.total_seconds():g}"
-        raise Problem(408, f"the body did not arrive within {seconds} s", headers=(("Connection", "close"),)).error() from None
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise too_large(limit).error()
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
 
 
 async def _send(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:

@@ -6,13 +6,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 
-def server_config(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 8080, fd: int | None = None) -> uvicorn.Config:
-    """fd: an already listening socket; host and port are then only for messages. port: 0 takes any free one."""
+def server_config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.Config:
+    """host, port: ignored when the server is given a socket."""
     return uvicorn.Config(
         app,
         host=host,
         port=port,
-        fd=fd,
         loop="uvloop",
         http="httptools",
         ws="none",

@@ -35,7 +35,6 @@ class WebServices:
     readiness: whether the service can do its work, and the facts behind it.
     render_report, report_document: the report as Markdown and as JSON-able values.
     body_limit: bytes. body_within: how long a sender may take for one body.
-    answer_within: how long the journal may take before the sender is told to come again.
     """
 
     journal: Journal
@@ -52,4 +51,3 @@ class WebServices:
     progress_of: Callable[[str], str] = lambda _: ""
     body_limit: int = 16 * 1024 * 1024
     body_within: timedelta = timedelta(seconds=30)
-    answer_within: timedelta = timedelta(milliseconds=900)
