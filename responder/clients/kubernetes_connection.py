@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
 import os
 from datetime import timedelta
@@ -29,19 +30,44 @@ class Connection:
         self._kubeconfig = kubeconfig
         self._timeout = timeout
         self._api: Any = None
+        self._tls = ""
+        self._retired: Any = None
+        self._renewals = 0
         self._opening = asyncio.Lock()
 
     async def open(self) -> Any:
         """The library's ApiClient. Raises SettingsError when there are no usable credentials."""
         async with self._opening:
             if self._api is None:
-                self._api = await _load(self._kubeconfig)
+                self._api, self._tls = await _load(self._kubeconfig)
             return self._api
 
     async def close(self) -> None:
-        api, self._api = self._api, None
-        if api is not None:
-            await api.close()
+        apis, self._api, self._retired = (self._api, self._retired), None, None
+        for api in apis:
+            if api is not None:
+                await api.close()
+
+    async def _renew(self, seen: int) -> None:
+        """Load credentials again, unless somebody did since the request that they failed was sent (seen: renewals then).
+
+        Requests and watches under way keep their connections: tokens change in place, and a client with an old certificate is
+        closed only when the next certificate comes.
+        """
+        async with self._opening:
+            if self._renewals != seen or self._api is None:
+                return
+            fresh, tls = await _load(self._kubeconfig)
+            self._renewals += 1
+            if tls == self._tls:
+                current = self._api.configuration
+                current.api_key = fresh.configuration.api_key
+                current.refresh_api_key_hook = fresh.configuration.refresh_api_key_hook
+                return
+            replaced, self._api, self._tls = self._api, fresh, tls
+            forgotten, self._retired = self._retired, replaced
+        if forgotten is not None:
+            await forgotten.close()
 
     async def ask(self, call: Call) -> Object:
         """Send one request and return the object it answers."""
@@ -65,13 +91,12 @@ class Connection:
 
         silence: for streams, how many seconds without a byte are too many; None limits the request as a whole.
         """
-        api = await self.open()
-        response = await self._send(api, call, silence)
+        renewals = self._renewals
+        response = await self._send(await self.open(), call, silence)
         if response.status != 401:
             return response
         response.release()
-        if self._api is api:
-            await self.close()
+        await self._renew(renewals)
         return await self._send(await self.open(), call, silence)
 
     async def _send(self, api: Any, call: Call, silence: float | None) -> aiohttp.ClientResponse:
@@ -101,7 +126,8 @@ def transport_errors() -> tuple[type[Exception], ...]:
     return (aiohttp.ClientError, OSError, TimeoutError)
 
 
-async def _load(kubeconfig: str | None) -> Any:
+async def _load(kubeconfig: str | None) -> tuple[Any, str]:
+    """A new ApiClient, and what tells whether another one would need connections of its own."""
     # Importing takes most of a second: not on the event loop.
     client = await asyncio.to_thread(importlib.import_module, "kubernetes.aio.client")
     config = await asyncio.to_thread(importlib.import_module, "kubernetes.aio.config")
@@ -121,7 +147,14 @@ async def _load(kubeconfig: str | None) -> Any:
         raise SettingsError("KUBECONFIG: an entry is missing, or a file that it names") from None
     except (KeyError, TypeError, AttributeError, OSError, ValueError):
         raise SettingsError("KUBECONFIG: not a kubeconfig file") from None
-    return client.ApiClient(settings)
+    return client.ApiClient(settings), await asyncio.to_thread(_tls_identity, settings)
+
+
+def _tls_identity(settings: Any) -> str:
+    seen = hashlib.sha256(f"{settings.host} {settings.verify_ssl}".encode())
+    for name in (settings.ssl_ca_cert, settings.cert_file, settings.key_file):
+        seen.update(Path(name).read_bytes() if name else b"-")
+    return seen.hexdigest()
 
 
 def _any_exists(files: str) -> bool:

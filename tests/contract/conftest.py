@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from responder.clients.kubernetes import KubernetesClient
-from responder.domain.rulebook import Target, WorkloadRef
-from responder.targets.kubernetes import DeploymentWorkload, KubernetesWorkloads
+from responder.targets.kubernetes import DeploymentWorkload
 from tests.harness.cluster import Cluster, GenuineCluster, shared_folder
 from tests.harness.kubernetes_proxy import KubernetesProxy
+from tests.harness.rollback import workload_of
 
 
 @pytest.fixture(params=["sandbox", "genuine"])
@@ -26,7 +25,7 @@ async def cluster(
     from responder.sandbox.cluster import SandboxCluster
 
     kubeconfig = tmp_path / "sandbox.kubeconfig"
-    async with SandboxCluster() as sandbox:
+    async with SandboxCluster(start_delay=0.02, stop_delay=0.02, backoff=0.5) as sandbox:
         sandbox.write_kubeconfig(kubeconfig)
         async with Cluster(kubeconfig) as simulated:
             yield simulated
@@ -68,8 +67,3 @@ async def proxied(proxy: KubernetesProxy, namespace: str, tmp_path: Path) -> Asy
     client = KubernetesClient(str(proxy.write_kubeconfig(tmp_path / "proxy.kubeconfig")))
     yield workload_of(client, namespace)
     await client.close()
-
-
-def workload_of(client: KubernetesClient, namespace: str) -> DeploymentWorkload:
-    target = Target("app", WorkloadRef(namespace, "app"), ())
-    return KubernetesWorkloads(client, lambda: datetime.now(UTC)).of(target)

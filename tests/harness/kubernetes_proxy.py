@@ -15,6 +15,8 @@ import httpx
 
 from tests.harness.cluster import Cluster
 
+_GONE = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}}
+_EXPIRED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n" + json.dumps(_GONE).encode() + b"\n"
 Forward = Callable[[], Awaitable[httpx.Response]]
 
 
@@ -58,6 +60,7 @@ class KubernetesProxy:
         self._watches: set[asyncio.StreamWriter] = set()
         self._handlers: set[asyncio.Task[None]] = set()
         self.requests: list[Request] = []
+        self.expire_next_watch = False
         self.rule: Callable[[Request, Forward], Awaitable[httpx.Response | None]] = pass_on
 
     async def __aenter__(self) -> Self:
@@ -103,11 +106,12 @@ class KubernetesProxy:
         assert task is not None
         self._handlers.add(task)
         try:
-            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, httpx.HTTPError):
+            # Cancelled only by ourselves, at the end.
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, httpx.HTTPError, asyncio.CancelledError):
                 while True:
                     request = await _read_request(reader)
                     self.requests.append(request)
-                    if not await self._answer(request, writer):
+                    if not await self._answer(request, reader, writer):
                         writer.transport.abort()
                         return
         finally:
@@ -115,9 +119,9 @@ class KubernetesProxy:
             self._watches.discard(writer)
             writer.close()
 
-    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         if request.is_watch:
-            await self._stream(request, writer)
+            await self._stream_until_left(request, reader, writer)
             return False
         response = await self.rule(request, lambda: self._forward(request))
         if response is None:
@@ -136,7 +140,22 @@ class KubernetesProxy:
             request.method, request.target, content=request.body, headers=_passed_on(request.headers)
         )
 
+    async def _stream_until_left(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = asyncio.create_task(reader.read())
+        streaming = asyncio.create_task(self._stream(request, writer))
+        try:
+            await asyncio.wait({left, streaming}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (left, streaming):
+                task.cancel()
+            await asyncio.gather(left, streaming, return_exceptions=True)
+
     async def _stream(self, request: Request, writer: asyncio.StreamWriter) -> None:
+        if self.expire_next_watch:
+            self.expire_next_watch = False
+            writer.write(_EXPIRED)
+            await writer.drain()
+            return
         headers, limit = _passed_on(request.headers), httpx.Timeout(5, read=None)
         self._watches.add(writer)
         async with self._cluster.http.stream("GET", request.target, headers=headers, timeout=limit) as upstream:

@@ -1,0 +1,72 @@
+"""Missing rights are named. Only a genuine API server has RBAC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from responder.clients.kubernetes import KubernetesClient
+from responder.errors import ForbiddenError
+from tests.harness.cluster import GenuineCluster
+from tests.harness.rollback import Intent, pin_of, workload_of
+
+GET = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}
+LIST = {"apiGroups": ["apps"], "resources": ["replicasets"], "verbs": ["list"]}
+PATCH = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["patch"]}
+
+
+@pytest.mark.parametrize(
+    ("rules", "right"),
+    [
+        pytest.param([LIST, PATCH], "get deployments.apps", id="without get"),
+        pytest.param([GET, PATCH], "list replicasets.apps", id="without list of ReplicaSets"),
+        pytest.param([GET, LIST], "patch deployments.apps", id="without patch"),
+    ],
+)
+async def test_a_missing_right_is_named(genuine: GenuineCluster, tmp_path: Path, rules: list[dict[str, Any]], right: str) -> None:
+    namespace = await genuine.new_namespace()
+    await genuine.roll_out(namespace, "app", "shop/app:1.0", "shop/app:1.1")
+    admin = KubernetesClient(str(genuine.kubeconfig))
+    limited = KubernetesClient(str(await genuine.limited_kubeconfig(namespace, rules, tmp_path)))
+    intent = Intent()
+    try:
+        pin = await pin_of(workload_of(admin, namespace), "1.0")
+        with pytest.raises(ForbiddenError, match=f"^missing right: {right} in namespace {namespace} "):
+            await workload_of(limited, namespace).roll_back(pin, intent)
+    finally:
+        await admin.close()
+        await limited.close()
+    assert intent.written == 0
+
+
+async def test_the_least_rights_are_enough(genuine: GenuineCluster, tmp_path: Path) -> None:
+    """Reading pods would only add reasons; asking for Rollouts and Canaries needs no right where they don't exist."""
+    namespace = await genuine.new_namespace()
+    await genuine.roll_out(namespace, "app", "shop/app:1.0")
+    await genuine.deploy(namespace, "app", image="shop/app:1.1-bad")
+    client = KubernetesClient(str(await genuine.limited_kubeconfig(namespace, [GET, LIST, PATCH], tmp_path)))
+    workload = workload_of(client, namespace)
+    try:
+        state = await genuine.until(workload.read, lambda state: len(state.history) == 2)
+        assert state.owner_unknown == ""
+        pin = await pin_of(workload, "1.0")
+        await workload.roll_back(pin, Intent())
+        await genuine.until(lambda: workload.rollout(pin), lambda status: status.phase == "complete")
+    finally:
+        await client.close()
+
+
+async def test_a_token_that_is_not_accepted_is_not_told(genuine: GenuineCluster, tmp_path: Path) -> None:
+    namespace = await genuine.new_namespace()
+    path = await genuine.limited_kubeconfig(namespace, [GET], tmp_path)
+    secret = "s3cr3t-t0ken"
+    path.write_text(path.read_text().replace('"token": "', f'"token": "{secret}'))
+    client = KubernetesClient(str(path))
+    try:
+        with pytest.raises(Exception, match="401") as caught:
+            await workload_of(client, namespace).read()
+    finally:
+        await client.close()
+    assert secret not in str(caught.value)

@@ -1,0 +1,31 @@
+"""What tests of rollbacks share: the workload `app`, a pin, and a stand-in for the durable intent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from responder.clients.kubernetes import KubernetesClient
+from responder.domain.rulebook import Target, WorkloadRef
+from responder.domain.version import Pin
+from responder.targets.kubernetes import DeploymentWorkload, KubernetesWorkloads
+
+
+class Intent:
+    """Stands for the durable intent that the engine writes before the first change; counts."""
+
+    def __init__(self) -> None:
+        self.written = 0
+
+    async def __call__(self) -> None:
+        self.written += 1
+
+
+def workload_of(client: KubernetesClient, namespace: str) -> DeploymentWorkload:
+    target = Target("app", WorkloadRef(namespace, "app"), ())
+    return KubernetesWorkloads(client, lambda: datetime.now(UTC)).of(target)
+
+
+async def pin_of(workload: DeploymentWorkload, version: str) -> Pin:
+    """From the current version to an older one."""
+    state = await workload.read()
+    return Pin("app", state.uid, state.current, next(one for one in state.history if one.version == version))
