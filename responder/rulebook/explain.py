@@ -66,7 +66,9 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel], source: Source, p
         hint = did_you_mean(key, _keys_at(model, location[:-1]))
         return source.problem(full, place, f"unknown key `{key}`", hint, at_key=True)
     if kind == "missing":
-        return source.problem(full[:-1], where(source, source.existing(full[:-1])), f"`{location[-1]}` is missing")
+        there = source.existing(full[:-1])
+        hint = "begin the file with `version: 1`" if full == ("version",) else ""
+        return source.problem(there, where(source, there), f"`{_dotted(full[len(there) :])}` is missing", hint)
     what, hint = _message(detail)
     return source.problem(full, where(source, source.existing(full)), what, hint, at_key="[key]" in detail["loc"])
 

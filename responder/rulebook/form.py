@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -45,6 +45,13 @@ _RETRY = Retry()
 def _default(owner: type[Any], field: str) -> Any:
     """The default of a domain dataclass, so that it is written down once."""
     return next(each.default for each in dataclasses.fields(owner) if each.name == field)
+
+
+def _not_empty(steps: tuple[StepForm, ...]) -> tuple[StepForm, ...]:
+    # pydantic's own min_length also complains when the only step is there, but wrong
+    if not steps:
+        raise ValueError("must have at least one step")
+    return steps
 
 
 class Form(BaseModel):
@@ -223,7 +230,7 @@ class MonitorForm(Form):
 class PlanForm(Form):
     """What to do, step by step."""
 
-    steps: Annotated[tuple[StepForm, ...], Field(min_length=1)]
+    steps: Annotated[tuple[StepForm, ...], AfterValidator(_not_empty), Field(json_schema_extra={"minItems": 1})]
     deadline: Annotated[PositiveDuration, Field(description="For `steps` and `verify` together.")] = _default(Plan, "deadline")
     verify: Annotated[tuple[StepForm, ...], Field(description="Must hold, or the run has failed.")] = ()
     monitor: MonitorForm = MonitorForm()

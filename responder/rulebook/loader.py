@@ -53,8 +53,10 @@ def read_rulebook(path: Path, actions: Mapping[str, type[BaseModel]], notifiers:
         problems += found
     declarations = declare(sources, actions)
     readable = all(isinstance(source.data, dict) for source in sources)
-    problems += declarations.problems
-    problems += CrossCheck(declarations, notifiers, names_known=readable).problems()
+    # Where the YAML itself is wrong, what follows from it is no news.
+    known = {(each.file, each.line, each.column) for each in problems}
+    further = [*declarations.problems, *CrossCheck(declarations, notifiers, names_known=readable).problems()]
+    problems += [each for each in further if (each.file, each.line, each.column) not in known]
     if problems:
         raise RulebookError([str(problem) for problem in sorted(set(problems))])
     rulebook = Rulebook(

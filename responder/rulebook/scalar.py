@@ -85,14 +85,13 @@ Between = Annotated[
 
 
 def _read_backoff(value: object) -> tuple[timedelta, timedelta]:
-    if isinstance(value, tuple):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("must be a range of durations; write for example 1s..30s")  # noqa: TRY004
-    ends = _ends(value)
-    if len(ends) > 2:
-        raise ValueError(f"{value!r} is not a range of durations; write for example 1s..30s")
-    low, high = parse_duration(ends[0]), parse_duration(ends[-1])
+    ends = _ends(value) if isinstance(value, str) else []
+    try:
+        low, high = parse_duration(ends[0]), parse_duration(ends[-1])
+    except (IndexError, ValueError):
+        ends = []
+    if len(ends) not in (1, 2):
+        raise ValueError("must be a range of durations, or one; write for example 1s..30s or 5s")
     if low > high:
         raise ValueError(f"the shortest wait {ends[0]} is longer than the longest {ends[1]}; swap them")
     return low, high
@@ -143,6 +142,18 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _as_matcher_list(value: object) -> object:
+    if isinstance(value, dict):
+        raise ValueError("must be matchers, not a mapping; write for example 'alertname=\"HighErrorRate\"'")  # noqa: TRY004
+    return _as_list(value)
+
+
+def _not_empty(severities: frozenset[Severity]) -> frozenset[Severity]:
+    if not severities:
+        raise ValueError("must name at least one severity; to tell nobody, remove the route")
+    return severities
+
+
 def _selective(matchers: tuple[Matcher, ...]) -> tuple[Matcher, ...]:
     if not matchers:
         raise ValueError("must have at least one matcher")
@@ -158,7 +169,7 @@ _MATCHER_SCHEMA: dict[str, Any] = {
 }
 Matchers = Annotated[
     tuple[Annotated[InstanceOf[Matcher], BeforeValidator(_read_matcher)], ...],
-    BeforeValidator(_as_list),
+    BeforeValidator(_as_matcher_list),
     AfterValidator(_selective),
     WithJsonSchema({"anyOf": [_MATCHER_SCHEMA, {"type": "array", "items": _MATCHER_SCHEMA, "minItems": 1}]}),
 ]
@@ -222,5 +233,6 @@ _SEVERITY_SCHEMA: dict[str, Any] = {"type": "string", "enum": [severity.value fo
 Severities = Annotated[
     frozenset[Severity],
     BeforeValidator(_as_list),
+    AfterValidator(_not_empty),
     WithJsonSchema({"anyOf": [_SEVERITY_SCHEMA, {"type": "array", "items": _SEVERITY_SCHEMA, "minItems": 1}]}),
 ]

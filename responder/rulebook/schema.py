@@ -112,7 +112,9 @@ def _tidy(node: Any) -> Any:
     tidy = {key: _tidy(value) for key, value in node.items() if not (key == "default" and value in (None, [], {}))}
     if isinstance(tidy.get("title"), str):
         del tidy["title"]
-    if node.get("default", ...) is None:
-        branches = [branch for branch in tidy.pop("anyOf", ()) if branch != {"type": "null"}]
-        return {**branches[0], **tidy} if len(branches) == 1 else {**tidy, "anyOf": branches}
+    branches = node.get("anyOf", [])
+    if node.get("default", ...) is None and {"type": "null"} in branches:
+        others = [_tidy(branch) for branch in branches if branch != {"type": "null"}]
+        del tidy["anyOf"]
+        return {**others[0], **tidy} if len(others) == 1 else {**tidy, "anyOf": others}
     return tidy

@@ -16,6 +16,8 @@ from responder.rulebook.problem import Problem, Step
 
 _LARGEST_BYTES = 4 * 1024 * 1024
 _MOST_VALUES = 500_000  # after aliases are followed: an honest file of the largest size stays below, an alias bomb does not
+_DEEPEST = 200  # open brackets, those inside text included
+_BRACKET = re.compile(r"[\[\]{}]")
 _TAG = "tag:yaml.org,2002:"
 _IMPLICIT_TAGS = {_TAG + name for name in ("null", "bool", "int", "float", "timestamp", "value")}
 
@@ -145,7 +147,18 @@ def _decode(content: bytes) -> str:
         raise _UnreadableError(what, "save the file as UTF-8", before.count(b"\n") + 1, column) from error
 
 
+def _check_nesting(text: str) -> None:
+    """Refuse hopeless nesting before the YAML library takes its time over it."""
+    depth = 0
+    for bracket in _BRACKET.finditer(text):
+        depth += 1 if bracket[0] in "[{" else -1
+        if depth > _DEEPEST:
+            before = text[: bracket.start()].split("\n")
+            raise _UnreadableError("nested too deeply", "a `]` or `}` may be missing", len(before), len(before[-1]) + 1)
+
+
 def _compose(text: str) -> Node:
+    _check_nesting(text)
     try:
         root: Node | None = _yaml().compose(text)
     except ReaderError as error:
@@ -222,7 +235,7 @@ class _NodeReader:
         first: dict[Data, Node] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode):
-                self._complain(key_node, "a key must be plain text", "put a template such as `{{ labels.pod }}` in quotes")
+                self._complain(node, "a key must be plain text", "put a template such as `{{ labels.pod }}` in quotes")
                 continue
             key = key_node.value
             if key == "<<" and key_node.style is None:
