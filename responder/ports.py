@@ -86,7 +86,7 @@ class Incidents(Protocol):
     async def open(
         self, incident: Incident, events: Sequence[IncidentEvent] = (), outbox: Sequence[OutboxEntry] = ()
     ) -> tuple[OpenResult, Incident]:
-        """Insert unless the identity is known or (for an open incident) the target is busy. Returns the incident now on record."""
+        """Insert unless the identity is known or (for an open incident) the target is busy. Returns what is now on record."""
         ...
 
     async def save(
@@ -103,10 +103,12 @@ class Incidents(Protocol):
         """Newest first. before: cursor, the id of the last incident of the previous page."""
         ...
 
-    async def find(self, identity: str) -> Incident | None: ...
+    async def find(self, identity: str) -> Incident | None:
+        """By its own identity, or by one that joined it."""
+        ...
 
     async def prune(self, before: datetime) -> int:
-        """Delete closed incidents older than `before`, with events and delivered messages, but keep which fingerprints were bad."""
+        """Delete closed incidents older than `before`, with events and delivered messages; bad fingerprints stay."""
         ...
 
 

@@ -79,7 +79,8 @@ class Settings(BaseModel):
     """Settings of the service; each field is the variable of that name with `RESPONDER_` in front.
 
     port: 0 takes any free one. database_url: a secret because it may hold a password.
-    public_url: where people reach this service, for links in messages. statuspage_url: base address as Statuspage documents it, ending in `/v1`.
+    public_url: where people reach this service, for links in messages.
+    statuspage_url: base address as Statuspage documents it, ending in `/v1`.
     retention: days after which journal entries and closed incidents are deleted.
     """
 

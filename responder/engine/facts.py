@@ -57,7 +57,7 @@ class FactFinder:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(TemporaryError),
                 stop=stop_after_attempt(_READ_ATTEMPTS),
-                wait=wait_exponential_jitter(initial=0.2, max=8, jitter=0.2),
+                wait=wait_exponential_jitter(multiplier=0.2, max=8, jitter=0.2),
                 reraise=True,
             ):
                 with attempt:

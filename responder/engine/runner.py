@@ -39,7 +39,7 @@ class _Wait(wait_base):
 
     def __init__(self, retry: Retry) -> None:
         low, high = retry.backoff_min.total_seconds(), retry.backoff_max.total_seconds()
-        self._backoff = wait_exponential_jitter(initial=low, max=high, jitter=low / 2)
+        self._backoff = wait_exponential_jitter(multiplier=low, max=high, jitter=low / 2)
 
     def __call__(self, retry_state: RetryCallState) -> float:
         error = retry_state.outcome.exception() if retry_state.outcome else None

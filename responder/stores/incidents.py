@@ -16,7 +16,7 @@ from responder.ports import OpenResult, OutboxEntry
 from responder.stores import outbox as messages
 from responder.stores.codec import clean_text, from_document, mapping_from_document, to_document
 from responder.stores.connection import ConnectionThread
-from responder.stores.schema import handled_identities, incident_events, incidents, outbox, outbox_remotes
+from responder.stores.schema import handled_identities, incident_events, incidents, joined_identities, outbox, outbox_remotes
 from responder.stores.sqlite import give_back_space
 
 _INCIDENTS_PER_PRUNE = 100
@@ -60,6 +60,7 @@ class SqlIncidents:
                 raise ConflictError(f"target {incident.target} has another open incident") from error
             if changed == 0:
                 raise NotFoundError(f"there is no incident {incident.id}")
+            _add_joined(connection, incident)
             _add_events(connection, incident.id, events)
             messages.put(connection, outbox)
 
@@ -122,13 +123,18 @@ def _columns(incident: Incident) -> dict[str, Any]:
 
 
 def _find(connection: Connection, identity: str) -> Incident | None:
-    document = connection.scalar(select(incidents.c.document).where(incidents.c.identity == identity))
+    """By its own identity, or by one that joined it."""
+    joined = select(joined_identities.c.incident_id).where(joined_identities.c.identity == identity).scalar_subquery()
+    mine = or_(incidents.c.identity == identity, incidents.c.id == joined)
+    document = connection.scalar(select(incidents.c.document).where(mine))
     return None if document is None else from_document(Incident, document)
 
 
 def _find_pruned(connection: Connection, incident: Incident) -> Incident | None:
     """What is still known of a pruned incident, put into the shape of the one that would repeat it."""
-    row = connection.execute(select(handled_identities).where(handled_identities.c.identity == incident.identity)).first()
+    joined = select(joined_identities.c.incident_id).where(joined_identities.c.identity == incident.identity).scalar_subquery()
+    mine = or_(handled_identities.c.identity == incident.identity, handled_identities.c.incident_id == joined)
+    row = connection.execute(select(handled_identities).where(mine)).first()
     if row is None:
         return None
     return replace(
@@ -142,6 +148,15 @@ def _find_pruned(connection: Connection, incident: Incident) -> Incident | None:
         pins={},
         steps=(),
     )
+
+
+def _add_joined(connection: Connection, incident: Incident) -> None:
+    if not incident.joined:
+        return
+    known = set(connection.scalars(select(joined_identities.c.identity).where(joined_identities.c.incident_id == incident.id)))
+    new = [{"identity": identity, "incident_id": incident.id} for identity in incident.joined if identity not in known]
+    if new:
+        connection.execute(insert(joined_identities), new)
 
 
 def _add_events(connection: Connection, incident_id: str, events: Sequence[IncidentEvent]) -> None:

@@ -98,6 +98,14 @@ incident_events = Table(
     Column("data", Text, nullable=False),
 )
 
+# Identities of the decisions that joined an incident: handled, like the incident's own.
+joined_identities = Table(
+    "joined_identities",
+    metadata,
+    Column("identity", String, primary_key=True),
+    Column("incident_id", String, nullable=False),
+)
+
 # What is left of pruned incidents: an episode that goes on for longer than the retention must not be handled again.
 handled_identities = Table(
     "handled_identities",
