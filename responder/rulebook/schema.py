@@ -23,7 +23,7 @@ class _EditorSchema(GenerateJsonSchema):
     """Shows defaults as a rulebook would write them, and no titles: editors show the key itself."""
 
     def encode_default(self, dft: Any) -> Any:
-        return _as_written(dft)
+        return as_written(dft)
 
     def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - pydantic asks per field
         return False
@@ -89,7 +89,8 @@ def _needs_parameters(model: type[BaseModel]) -> bool:
     return any(field.is_required() for field in model.model_fields.values())
 
 
-def _as_written(value: object) -> object:
+def as_written(value: object) -> object:
+    """A default as a rulebook would write it; None when it has no short form."""
     if isinstance(value, timedelta):
         return format_duration(value)
     if isinstance(value, RollbackLimit):

@@ -175,7 +175,7 @@ def _compose(text: str) -> Node:
 
 
 def _yaml() -> YAML:
-    yaml = YAML(typ="rt", pure=True)
+    yaml = YAML(typ="safe", pure=True)
     yaml.composer.warn_double_anchors = False
     return yaml
 

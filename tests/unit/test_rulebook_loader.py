@@ -7,6 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from responder.actions.registry import PARAMETERS
@@ -33,7 +35,10 @@ from responder.domain.rulebook import (
     WorkloadRef,
 )
 from responder.errors import RulebookError
-from responder.rulebook.loader import load_rulebook, read_rulebook
+from responder.rulebook.crosscheck import CrossCheck
+from responder.rulebook.declarations import declare
+from responder.rulebook.loader import NOTIFIERS, load_rulebook, read_rulebook
+from responder.rulebook.source import parse_source
 
 ROOT = Path(__file__).parents[2]
 
@@ -376,3 +381,18 @@ def test_the_shipped_rulebook_has_its_four_triggers_and_observes() -> None:
         ("response_time_degradation", ValueCondition(above=2.0), timedelta(minutes=3), Response.ROLLBACK),
         ("memory_leak", ValueCondition(above=0.9), timedelta(minutes=5), Response.ROLLBACK),
     ]
+
+
+_FRAGMENTS = st.sampled_from(
+    ["[", "{", "- ", ": ", "&a ", "*a", "!x ", "'", '"', "|\n", "null", "1e999", "{{ x }}", "\t", "\n", "<<: ", "\x00", "é", "? "]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, len(COMPLETE)), st.integers(0, 60), st.lists(_FRAGMENTS, max_size=3).map("".join))
+def test_a_mangled_rulebook_loads_or_is_refused_with_positions(start: int, cut: int, inserted: str) -> None:
+    source, found = parse_source("r.yaml", (COMPLETE[:start] + inserted + COMPLETE[start + cut :]).encode())
+    declarations = declare([source], PARAMETERS)
+    everything = [*found, *declarations.problems, *CrossCheck(declarations, NOTIFIERS).problems()]
+    assert all(each.line >= 1 and each.column >= 1 and each.what for each in everything)
+    assert all("\n" not in str(each) for each in everything)

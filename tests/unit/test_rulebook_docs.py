@@ -1,0 +1,64 @@
+"""docs/rulebook.md: what it shows loads, and the defaults it names are the real ones."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from responder.actions.registry import PARAMETERS
+from responder.rulebook import form
+from responder.rulebook.loader import load_rulebook
+from responder.rulebook.schema import as_written
+
+PAGE = (Path(__file__).parents[2] / "docs" / "rulebook.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_every_snippet_loads(snippet: str, tmp_path: Path) -> None:
+    path = tmp_path / "snippet.yaml"
+    path.write_text(snippet, encoding="utf-8")
+    load_rulebook(path, PARAMETERS)
+
+
+def rows() -> dict[str, list[str]]:
+    """Default cells of the page's tables by key; a key may stand in several tables."""
+    found: dict[str, list[str]] = {}
+    for key, default in re.findall(r"^\| `([a-z_.]+)` \| (.*?) \|", PAGE, re.MULTILINE):
+        found.setdefault(key, []).append(default)
+    return found
+
+
+FORMS: list[tuple[str, type[BaseModel]]] = [
+    ("", form.TargetForm),
+    ("guards.", form.GuardsForm),
+    ("", form.RuleForm),
+    ("", form.PlanForm),
+    ("monitor.", form.MonitorForm),
+    ("", form.StepForm),
+    ("retry.", form.RetryForm),
+    ("", form.RouteForm),
+    *(("", model) for model in PARAMETERS.values() if model.__name__ != "SleepParameters"),
+]
+
+
+@pytest.mark.parametrize(("prefix", "model"), FORMS, ids=lambda each: each if isinstance(each, str) else each.__name__)
+def test_every_key_is_listed_with_its_default(prefix: str, model: type[BaseModel]) -> None:
+    listed = rows()
+    for name, field in model.model_fields.items():
+        key = prefix + (field.alias or name)
+        assert key in listed, f"{key} is not described"
+        default = as_written(field.default)
+        if field.default is PydanticUndefined:
+            assert "required" in listed[key], key
+        elif isinstance(default, str | int) and default != "":
+            written = "2 per 24h" if default == "2 per 1d" else default
+            assert f"`{written}`" in listed[key], key
+
+
+def test_the_page_has_snippets() -> None:
+    assert len(SNIPPETS) >= 6
