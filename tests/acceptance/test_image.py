@@ -102,7 +102,7 @@ def serve(docker: Docker, mounts: Path, port: int, name: str) -> str:
 def wait_until_healthy(docker: Docker, container: str) -> None:
     deadline = time.monotonic() + 60
     while (status := docker("inspect", "--format", "{{.State.Status}} {{.State.Health.Status}}", container)) != "running healthy":
-        log = docker("logs", container)
+        log = docker.logs(container)
         assert not status.startswith("exited"), log
         assert time.monotonic() < deadline, f"{status}\n{log}"
         time.sleep(0.2)
@@ -132,10 +132,10 @@ def test_it_gets_healthy_and_accepts_a_webhook_without_root_rights_or_a_writable
     assert docker("exec", container, "sh", "-c", "touch /opt/responder/x 2>&1 || true").endswith("Read-only file system")
     assert docker("exec", container, "ls", "/data").split()[0] == "responder.db"
     secrets = (TOKEN, "a-token-for-operators")
-    assert not any(secret in docker("logs", container) for secret in secrets)
+    assert not any(secret in docker.logs(container) for secret in secrets)
 
     docker("stop", "--time", "10", container)
-    assert docker("inspect", "--format", "{{.State.ExitCode}}", container) == "0", docker("logs", container)
+    assert docker("inspect", "--format", "{{.State.ExitCode}}", container) == "0", docker.logs(container)
 
     again = serve(docker, mounts, port, "second")
     wait_until_healthy(docker, again)

@@ -52,18 +52,23 @@ class Docker:
     def __init__(self, socket: Path) -> None:
         self._socket = socket
 
-    def __call__(self, *arguments: str, timeout: float = 60) -> str:
+    def __call__(self, *arguments: str, timeout: float = 60, errors_too: bool = False) -> str:
         """Run one client command. Raises CalledProcessError, with what the client printed as a note."""
         try:
-            return self._run(arguments, timeout).strip()
+            return self._run(arguments, timeout, errors_too).strip()
         except subprocess.CalledProcessError as error:
             error.add_note(f"{error.stdout}\n{error.stderr}"[-4000:])
             raise
 
-    def _run(self, arguments: tuple[str, ...], timeout: float) -> str:
+    def logs(self, container: str) -> str:
+        """What the container printed, both streams."""
+        return self("logs", container, errors_too=True)
+
+    def _run(self, arguments: tuple[str, ...], timeout: float, errors_too: bool) -> str:
         command = ["docker", "--host", f"unix://{self._socket}", *arguments]
         environment = {**os.environ, "DOCKER_BUILDKIT": "0"}  # the other builder is a plug-in that may be missing
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=timeout, env=environment).stdout
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=timeout, env=environment)
+        return done.stdout + done.stderr if errors_too else done.stdout
 
     def inspect(self, name: str) -> dict[str, object]:
         found = json.loads(self("inspect", name))[0]
