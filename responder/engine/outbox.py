@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState
 from tenacity.wait import wait_base, wait_exponential_jitter
 
 from responder.domain.notification import Delivery
-from responder.errors import OutcomeUnknownError, PermanentError, TemporaryError
+from responder.errors import NotFoundError, OutcomeUnknownError, PermanentError, TemporaryError
 from responder.ports import Clock, Notifier, Outbox
 
 GIVE_UP_AFTER = timedelta(hours=24)
@@ -30,7 +30,7 @@ _BATCH = 100
 
 _log = structlog.get_logger(__name__)
 
-Wait = Callable[[asyncio.Event, timedelta], Awaitable[None]]
+Wait = Callable[[asyncio.Event | None, timedelta], Awaitable[None]]
 
 
 class DeliveryOutcome(StrEnum):
@@ -39,8 +39,11 @@ class DeliveryOutcome(StrEnum):
     GAVE_UP = "gave_up"
 
 
-async def wait_for(event: asyncio.Event, pause: timedelta) -> None:
-    """Return when the event is set or the pause is over."""
+async def wait_for(event: asyncio.Event | None, pause: timedelta) -> None:
+    """Return when the event is set or the pause is over; without an event, when the pause is over."""
+    if event is None:
+        await asyncio.sleep(pause.total_seconds())
+        return
     try:
         async with asyncio.timeout(pause.total_seconds()):
             await event.wait()
@@ -79,6 +82,11 @@ class OutboxWorker:
         self._under_way: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._load: Counter[str] = Counter()
 
+    @property
+    def under_way(self) -> int:
+        """How many messages are being delivered."""
+        return len(self._under_way)
+
     def wake(self) -> None:
         """Something was enqueued. Call it on the event loop's thread."""
         self._changed.set()
@@ -95,7 +103,7 @@ class OutboxWorker:
                 except Exception as error:  # noqa: BLE001 - the store may fail in any way; delivery must go on when it is back
                     failures += 1
                     _log.error("outbox_unreadable", error=_place_of(error), failures=failures)
-                    await self._wait(asyncio.Event(), self._pause(failures))
+                    await self._wait(None, self._pause(failures))
                     continue
                 await self._wait(self._changed, pause)
         finally:
@@ -108,8 +116,9 @@ class OutboxWorker:
         while True:
             busy = frozenset(self._under_way)  # before the read: what ends meanwhile may still be listed as due
             due = await self._outbox.due(now, limit)
-            started = [delivery for delivery in due if self._start_if_free(delivery, busy)]
-            if started or len(due) < limit:
+            for delivery in due:
+                self._start_if_free(delivery, busy)
+            if len(due) < limit or all(self._load[name] >= self._concurrency for name in self._notifiers):
                 break
             limit *= 2  # a slow notifier's messages fill the page: look behind them
         next_due = await self._outbox.next_due()
@@ -119,13 +128,12 @@ class OutboxWorker:
             return SHORTEST_PAUSE
         return min(POLL, next_due - now)
 
-    def _start_if_free(self, delivery: Delivery, busy: frozenset[tuple[str, str]]) -> bool:
+    def _start_if_free(self, delivery: Delivery, busy: frozenset[tuple[str, str]]) -> None:
         key = _key(delivery)
         if key in busy or key in self._under_way or self._load[delivery.to] >= self._concurrency:
-            return False
+            return
         self._load[delivery.to] += 1
         self._under_way[key] = asyncio.create_task(self._one(delivery), name=f"outbox:{delivery.to}")
-        return True
 
     async def _one(self, delivery: Delivery) -> None:
         try:
@@ -142,7 +150,8 @@ class OutboxWorker:
         if notifier is None:
             await self._give_up(delivery, f"{delivery.to} is not configured (any more)")
             return
-        await self._durably("begin", lambda: self._outbox.begin(delivery.id))
+        if not await self._durably("begin", lambda: self._outbox.begin(delivery.id)):
+            return
         try:
             async with asyncio.timeout(SEND_TIMEOUT.total_seconds()):
                 remote = await notifier.send(delivery)
@@ -178,18 +187,21 @@ class OutboxWorker:
         _log.error("message_given_up", **_facts(delivery), title=delivery.message.title[:200], error=reason)
         self._on_outcome(delivery.to, DeliveryOutcome.GAVE_UP)
 
-    async def _durably(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
-        """Write until it succeeds: forgetting that a message was sent would send it again."""
+    async def _durably(self, what: str, write: Callable[[], Awaitable[None]]) -> bool:
+        """Write until it succeeds: forgetting that a message was sent would send it again. False when the message is gone."""
         failures = 0
         while True:
             try:
                 await write()
+            except NotFoundError:  # its incident was pruned meanwhile
+                _log.warning("outbox_message_gone", what=what)
+                return False
             except Exception as error:  # noqa: BLE001 - whatever is wrong with the store, trying later is all there is
                 failures += 1
                 _log.error("outbox_unwritable", what=what, error=_place_of(error), failures=failures)
-                await self._wait(asyncio.Event(), self._pause(failures))
+                await self._wait(None, self._pause(failures))
             else:
-                return
+                return True
 
     def _pause(self, attempt: int, asked: timedelta | None = None) -> timedelta:
         """attempt: the one that failed, counted from 1."""
