@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -33,6 +34,9 @@ NOT_YET = frozenset(
         "SMTP_URL",
     }
 )
+# Kubernetes puts these into every container beside a Service named `responder`; they are nobody's wish.
+_SERVICE_LINK = re.compile(r"RESPONDER_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?)")
+_SERVICE_LINK_PORT = re.compile(r"(tcp|udp|sctp)://.+")
 # Read by the operator commands, not by the service; both may stand in one environment.
 OF_THE_CLIENT = frozenset({"URL", "TOKEN"})
 
@@ -147,7 +151,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     problems: list[str] = []
     values: dict[str, str] = {}
     for variable in sorted(environ):
-        if variable.startswith(PREFIX):
+        if variable.startswith(PREFIX) and not _is_service_link(variable, environ[variable]):
             _take(variable, environ[variable], values, problems, environ)
     try:
         settings = Settings.model_validate(values)
@@ -160,6 +164,12 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
+
+
+def _is_service_link(variable: str, text: str) -> bool:
+    if variable == _variable("port"):
+        return _SERVICE_LINK_PORT.fullmatch(text) is not None
+    return _SERVICE_LINK.fullmatch(variable) is not None
 
 
 def _take(variable: str, text: str, values: dict[str, str], problems: list[str], environ: Mapping[str, str]) -> None:

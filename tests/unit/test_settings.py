@@ -1,0 +1,185 @@
+"""The environment as settings: everything wrong is said at once, and no value is ever shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from responder.errors import SettingsError
+from responder.settings import NOT_YET, SECRETS, Settings, is_loopback, load_settings
+
+
+def problems_of(environ: Mapping[str, str]) -> list[str]:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(environ)
+    return str(refused.value).splitlines()
+
+
+def test_an_empty_environment_gives_the_documented_defaults() -> None:
+    settings = load_settings({"PATH": "/bin", "HOME": "/root"})
+    assert (settings.host, settings.port, settings.rules) == ("127.0.0.1", 8080, Path("rules"))
+    assert settings.database_url.get_secret_value() == "sqlite:///responder.db"
+    assert settings.statuspage_url == "https://api.statuspage.io/v1"
+    assert not settings.has_tokens
+
+
+def test_every_variable_reaches_its_field() -> None:
+    settings = load_settings(
+        {
+            "RESPONDER_HOST": "0.0.0.0",
+            "RESPONDER_PORT": "0",
+            "RESPONDER_RULES": "/etc/responder/rules",
+            "RESPONDER_DATABASE_URL": "sqlite:////var/lib/responder/responder.db",
+            "RESPONDER_WEBHOOK_TOKEN": "hook-token",
+            "RESPONDER_OPERATOR_TOKEN": "operator-token",
+            "RESPONDER_VIEWER_TOKEN": "viewer-token",
+            "RESPONDER_SLACK_WEBHOOK_URL": "https://hooks.slack.example/services/x",
+            "RESPONDER_STATUSPAGE_API_KEY": "api-key",
+            "RESPONDER_STATUSPAGE_PAGE_ID": "page",
+            "RESPONDER_STATUSPAGE_URL": "http://127.0.0.1:9/v1/",
+            "RESPONDER_JOURNAL_RETENTION_DAYS": "7",
+            "RESPONDER_INCIDENT_RETENTION_DAYS": "90",
+            "RESPONDER_LOG_FORMAT": "console",
+        }
+    )
+    assert (settings.host, settings.port, settings.rules) == ("0.0.0.0", 0, Path("/etc/responder/rules"))
+    assert settings.statuspage_url == "http://127.0.0.1:9/v1"
+    assert (settings.journal_retention_days, settings.incident_retention_days, settings.log_format) == (7, 90, "console")
+    assert set(settings.secrets()) == {
+        "sqlite:////var/lib/responder/responder.db",
+        "hook-token",
+        "operator-token",
+        "viewer-token",
+        "https://hooks.slack.example/services/x",
+        "api-key",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_every_secret_can_come_from_a_file(name: str, tmp_path: Path) -> None:
+    values = {"database_url": "sqlite:///from-file.db", "slack_webhook_url": "https://hooks.slack.example/from-file"}
+    value = values.get(name, "from-file")
+    (tmp_path / "secret").write_text(f"{value}\n")
+    environ = {f"RESPONDER_{name.upper()}_FILE": str(tmp_path / "secret"), "RESPONDER_STATUSPAGE_PAGE_ID": "page"}
+    if name != "statuspage_api_key":
+        environ["RESPONDER_STATUSPAGE_API_KEY"] = "key"
+    assert getattr(load_settings(environ), name).get_secret_value() == value
+
+
+def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("one")
+    (problem,) = problems_of({"RESPONDER_WEBHOOK_TOKEN": "two", "RESPONDER_WEBHOOK_TOKEN_FILE": str(tmp_path / "secret")})
+    assert problem == "RESPONDER_WEBHOOK_TOKEN_FILE: set either this or RESPONDER_WEBHOOK_TOKEN, not both"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(None, "the file can't be read: No such file or directory", id="missing"),
+        pytest.param(b" \n", "the file is empty", id="empty"),
+        pytest.param(b"\xff\xfe\x00", "the file can't be read: not a UTF-8 text file", id="not text"),
+    ],
+)
+def test_a_secret_file_that_can_not_be_used_is_refused(content: bytes | None, expected: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    (problem,) = problems_of({"RESPONDER_VIEWER_TOKEN_FILE": str(tmp_path / "secret")})
+    assert problem == f"RESPONDER_VIEWER_TOKEN_FILE: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        pytest.param("PORT", "http", "must be a whole number", id="a port that is a word"),
+        pytest.param("PORT", "70000", "input should be less than or equal to 65535", id="a port out of range"),
+        pytest.param("PORT", "-1", "must be a whole number", id="a negative port"),
+        pytest.param("JOURNAL_RETENTION_DAYS", "0", "input should be greater than or equal to 1", id="no retention"),
+        pytest.param("LOG_FORMAT", "xml", "input should be 'json' or 'console'", id="an unknown log format"),
+        pytest.param("DATABASE_URL", "postgresql://u:hunter2@db/r", "PostgreSQL is not supported yet", id="PostgreSQL"),
+        pytest.param("DATABASE_URL", "hunter2.db", "must be sqlite:///<path>", id="a path as database"),
+        pytest.param("SLACK_WEBHOOK_URL", "hooks.slack.com/hunter2", "must be an http:// or https:// address", id="no scheme"),
+        pytest.param("WEBHOOK_TOKEN", "hunter2 hunter2", "must be printable ASCII without blanks", id="a token with a blank"),
+        pytest.param("WEBHOOK_TOKEN", "hünter2", "must be printable ASCII without blanks", id="a token outside ASCII"),
+        pytest.param("WEBHOOK_TOKEN", "", "set but empty", id="an empty token"),
+        pytest.param("RULES", "", "set but empty", id="an empty path"),
+        pytest.param("WEBHOK_TOKEN", "hunter2", "did you mean RESPONDER_WEBHOOK_TOKEN?", id="a slip of the pen"),
+        pytest.param(
+            "SLACK_WEBHOOK_URL_FIL", "/x", "did you mean RESPONDER_SLACK_WEBHOOK_URL_FILE?", id="a slip in a file variable"
+        ),
+        pytest.param("PORT_FILE", "/x", "no such setting", id="a file for what is no secret"),
+        pytest.param("webhook_token", "hunter2", "did you mean RESPONDER_WEBHOOK_TOKEN?", id="small letters"),
+        pytest.param("ZZZZZZ", "hunter2", "no such setting", id="something else entirely"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_the_reason_and_never_with_its_value(variable: str, value: str, expected: str) -> None:
+    (problem,) = problems_of({f"RESPONDER_{variable}": value})
+    assert problem.startswith(f"RESPONDER_{variable}: ")
+    assert expected in problem
+    assert "hunter2" not in problem
+    assert "hünter2" not in problem
+
+
+@pytest.mark.parametrize("name", sorted(NOT_YET))
+def test_a_variable_of_a_later_version_is_refused_plainly(name: str) -> None:
+    (problem,) = problems_of({f"RESPONDER_{name}": "hunter2"})
+    assert problem == f"RESPONDER_{name}: not supported yet by this version"
+
+
+def test_everything_wrong_is_said_at_once() -> None:
+    problems = problems_of(
+        {
+            "RESPONDER_HOST": "0.0.0.0",
+            "RESPONDER_PORT": "x",
+            "RESPONDER_LOG_FORMAT": "y",
+            "RESPONDER_SMTP_URL": "z",
+            "RESPONDER_STATUSPAGE_API_KEY": "key",
+        }
+    )
+    named = [problem.partition(":")[0] for problem in problems]
+    assert sorted(named) == [
+        "RESPONDER_HOST",
+        "RESPONDER_LOG_FORMAT",
+        "RESPONDER_PORT",
+        "RESPONDER_SMTP_URL",
+        "RESPONDER_STATUSPAGE_PAGE_ID",
+    ]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "responder.example", "127.0.0.1.example"])
+def test_without_tokens_no_address_but_loopback_is_served(host: str) -> None:
+    (problem,) = problems_of({"RESPONDER_HOST": host})
+    assert problem.startswith("RESPONDER_HOST: without tokens only a loopback address is served; set RESPONDER_WEBHOOK_TOKEN")
+    assert load_settings({"RESPONDER_HOST": host, "RESPONDER_WEBHOOK_TOKEN": "hook-token"}).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_is_served_without_tokens(host: str) -> None:
+    assert is_loopback(host)
+    assert load_settings({"RESPONDER_HOST": host}).host == host
+
+
+def test_what_kubernetes_injects_for_a_service_of_this_name_is_passed_over() -> None:
+    settings = load_settings(
+        {
+            "RESPONDER_PORT": "tcp://10.96.0.7:8080",
+            "RESPONDER_SERVICE_HOST": "10.96.0.7",
+            "RESPONDER_SERVICE_PORT": "8080",
+            "RESPONDER_SERVICE_PORT_HTTP": "8080",
+            "RESPONDER_PORT_8080_TCP": "tcp://10.96.0.7:8080",
+            "RESPONDER_PORT_8080_TCP_ADDR": "10.96.0.7",
+        }
+    )
+    assert settings.port == 8080
+
+
+def test_secrets_do_not_show_when_the_settings_are_printed() -> None:
+    environ = {f"RESPONDER_{name.upper()}": "https://hunter2.example" for name in SECRETS if name.endswith("webhook_url")}
+    settings = load_settings({**environ, "RESPONDER_WEBHOOK_TOKEN": "hunter2", "RESPONDER_DATABASE_URL": "sqlite:///hunter2"})
+    assert "hunter2" not in f"{settings!r} {settings}"
+
+
+def test_every_secret_field_is_listed_for_redaction() -> None:
+    typed = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+    assert typed == SECRETS
