@@ -15,6 +15,7 @@ from starlette.routing import Route
 from responder.ports import Clock
 from responder.sandbox.api import refusals
 from responder.sandbox.api.access import Tokens, User
+from responder.sandbox.api.openapi import openapi
 from responder.sandbox.api.operations import Operations, scale_of, timestamp
 from responder.sandbox.api.paths import Asked, read_path
 from responder.sandbox.api.refusals import Cause, RefusalError
@@ -58,7 +59,7 @@ class ApiServer:
         path = request.url.path.rstrip("/")
         if path in ("/readyz", "/healthz", "/livez"):
             return PlainTextResponse("ok")
-        document = discovery(path)
+        document = discovery(path) or openapi(path)
         if document is not None:
             return _answer(document)
         if path == REVIEW_PATH and request.method == "POST":
@@ -141,6 +142,7 @@ class ApiServer:
             timeout or None,
             _true(query.get("allowWatchBookmarks")),
             self._wants_table(request),
+            _true(query.get("sendInitialEvents")),
         )
         return StreamingResponse(Watch(self._store, wanted, self._clock).lines(), media_type="application/json")
 
@@ -178,6 +180,10 @@ class ApiServer:
     async def _body(request: Request, resource: Resource | None = None) -> Json:
         kind = resource.kind if resource else "SelfSubjectAccessReview"
         raw = await request.body()
+        if "protobuf" in request.headers.get(
+            "content-type", ""
+        ):  # what `kubectl create deployment` sends; `create -f` sends JSON
+            raise refusals.unsupported_media_type()
         unrecognised = (
             f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: "
         )

@@ -19,7 +19,10 @@ from responder.sandbox.api.tables import table
 
 @dataclass(frozen=True, slots=True)
 class WatchRequest:
-    """since: resource version to go on from; 0 sends what exists first. namespace None: all. timeout in seconds, None: no end."""
+    """since: resource version to go on from; 0 sends what exists first. namespace None: all. timeout in seconds, None: no end.
+
+    initial_events: send what exists first whatever `since` says, and a bookmark that marks the end of it.
+    """
 
     resource: Resource
     namespace: str | None
@@ -28,6 +31,7 @@ class WatchRequest:
     timeout: float | None = None
     bookmarks: bool = False
     as_table: bool = False
+    initial_events: bool = False
 
 
 def _event_type(change: Change, selected: Predicate) -> str | None:
@@ -49,6 +53,8 @@ class Watch:
     async def lines(self) -> AsyncIterator[bytes]:
         for kind, item in self._first():
             yield self._line(kind, item)
+        if self._request.initial_events:
+            yield self._bookmark({"k8s.io/initial-events-end": "true"})
         loop = asyncio.get_running_loop()
         end = None if self._request.timeout is None else loop.time() + self._request.timeout
         try:
@@ -64,7 +70,7 @@ class Watch:
             yield orjson.dumps({"type": "ERROR", "object": status}) + b"\n"
 
     def _first(self) -> list[tuple[str, Json]]:
-        if self._seen:
+        if self._seen and not self._request.initial_events:
             return []
         self._seen = self._store.version
         found = self._store.items(self._request.resource.plural, self._request.namespace)
@@ -89,8 +95,10 @@ class Watch:
             shown = table(self._request.resource, [item], int(item["metadata"]["resourceVersion"]), now)
         return orjson.dumps({"type": kind, "object": shown}) + b"\n"
 
-    def _bookmark(self) -> bytes:
+    def _bookmark(self, annotations: dict[str, str] | None = None) -> bytes:
         resource = self._request.resource
-        metadata = {"resourceVersion": str(self._seen), "creationTimestamp": None}
+        metadata: Json = {"resourceVersion": str(self._seen), "creationTimestamp": None}
+        if annotations:
+            metadata["annotations"] = annotations
         item = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
         return orjson.dumps({"type": "BOOKMARK", "object": item}) + b"\n"
