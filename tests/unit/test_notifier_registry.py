@@ -1,0 +1,39 @@
+"""Which notifiers there are depends on the settings alone."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from responder.clients.http import new_client
+from responder.domain.rulebook import DEFAULT_ROUTES
+from responder.errors import SettingsError
+from responder.notifiers.registry import NOTIFIERS, build_notifiers
+from responder.settings import Settings, load_settings
+
+SLACK = {"RESPONDER_SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T/B/x"}
+STATUSPAGE = {"RESPONDER_STATUSPAGE_API_KEY": "key", "RESPONDER_STATUSPAGE_PAGE_ID": "page"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "names"),
+    [
+        pytest.param({}, set(), id="nothing set"),
+        pytest.param(SLACK, {"slack"}, id="Slack"),
+        pytest.param({**SLACK, **STATUSPAGE}, {"slack", "statuspage"}, id="both"),
+    ],
+)
+async def test_what_is_configured_is_built(environment: dict[str, str], names: set[str]) -> None:
+    async with new_client() as client:
+        assert set(build_notifiers(load_settings(environment), client)) == names
+
+
+async def test_half_a_configuration_is_refused_by_the_variables_name() -> None:
+    half = Settings.model_validate({"statuspage_page_id": "page"})
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(SettingsError, match="RESPONDER_STATUSPAGE_API_KEY"):
+            build_notifiers(half, client)
+
+
+def test_default_routes_lead_to_notifiers_or_to_one_that_is_still_to_come() -> None:
+    assert {route.to for route in DEFAULT_ROUTES} - set(NOTIFIERS) <= {"pagerduty"}
