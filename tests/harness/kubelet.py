@@ -56,6 +56,10 @@ class Kubelet:
             for _, life in self._lives.values():
                 life.cancel()
 
+    async def _send(self, method: str, path: str, **content: Any) -> None:
+        # Lives are cancelled at any moment; a request cut off in the middle would keep its connection for ever.
+        await asyncio.shield(asyncio.ensure_future(self._http.request(method, path, **content)))
+
     async def _pods(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         listed = (await self._http.get("/api/v1/pods")).raise_for_status().json()
         alive = {pod["metadata"]["uid"] for pod in listed["items"]}
@@ -99,11 +103,11 @@ class Kubelet:
         target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
         name = pod["metadata"]["name"]
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
-        await self._http.post(_path(pod) + "/binding", json=binding)
+        await self._send("POST", _path(pod) + "/binding", json=binding)
 
     async def _end(self, pod: dict[str, Any]) -> None:
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}
-        await self._http.request("DELETE", _path(pod), json=options)
+        await self._send("DELETE", _path(pod), json=options)
 
     async def _live(self, pod: dict[str, Any]) -> None:
         behaviour = behaviour_of(pod)
@@ -140,7 +144,7 @@ class Kubelet:
             "conditions": [{"type": name, "status": value, "lastTransitionTime": _now()} for name, value in types.items()],
             "containerStatuses": containers,
         }
-        await self._http.patch(_path(pod) + "/status", json={"status": status}, headers=_MERGE)
+        await self._send("PATCH", _path(pod) + "/status", json={"status": status}, headers=_MERGE)
 
 
 def _path(pod: dict[str, Any]) -> str:
