@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from responder.clients.http import new_client
 from responder.clients.kubernetes import KubernetesClient
 from responder.domain.report import render_report, report_document
 from responder.domain.rule_state import GroupView
-from responder.domain.rulebook import Rulebook, Target
+from responder.domain.rulebook import DEFAULT_ROUTES, Rulebook, Target
 from responder.domain.version import WorkloadState
 from responder.engine.brain import Brain
 from responder.engine.conductor import Conductor
@@ -212,6 +212,7 @@ class _Parts:
     def assemble(self, http: httpx.AsyncClient, listener: socket.socket, started: float) -> tuple[Service, _Tasks]:
         database, metrics = self._database, self._metrics
         notifiers = build_notifiers(self._settings, http)
+        warn_about_notifiers(self._rulebook, notifiers)
         outbox = OutboxWorker(database.outbox, notifiers, wall_clock, on_outcome=self._count_delivery)
         pulse = Pulse()
         brain = Brain(
@@ -291,6 +292,15 @@ class _Parts:
             self._metrics.outbox_delivered.labels(to).inc()
         else:
             self._metrics.outbox_failed.labels(to).inc()
+
+
+def warn_about_notifiers(rulebook: Rulebook, configured: Collection[str]) -> None:
+    """A silent responder is the last thing people expect: say at the start who will not be told."""
+    if not configured:
+        _log.warning("nobody_is_told", hint="set RESPONDER_SLACK_WEBHOOK_URL or RESPONDER_STATUSPAGE_API_KEY")
+    declared = () if rulebook.routes == DEFAULT_ROUTES else rulebook.routes
+    for name in dict.fromkeys(route.to for route in declared if route.to not in configured):
+        _log.warning("notifier_not_configured", notifier=name, hint=f"the rulebook notifies {name}, but its settings are missing")
 
 
 def rule_row(view: GroupView) -> dict[str, object]:

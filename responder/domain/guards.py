@@ -11,10 +11,10 @@ from datetime import datetime
 
 from responder.domain.guard import Outcome, Verdict
 from responder.domain.ledger import changed_at
-from responder.domain.quantity import format_duration
 from responder.domain.rulebook import Target
 from responder.domain.selection import Choice, choose_version
 from responder.domain.version import LedgerEntry, WorkloadState
+from responder.domain.wording import spell_duration
 
 ROLLBACK_SAFE_ANNOTATION = "rollback-safe"  # "false" on the object: older code can't live with the newer schema
 
@@ -99,12 +99,12 @@ def _recent_change(facts: Facts, state: WorkloadState) -> Verdict:
         return _verdict("recent_change", Outcome.UNKNOWN, f"unknown when {state.current.version} was rolled out")
     if facts.began_at is None:
         return _verdict("recent_change", Outcome.UNKNOWN, "unknown when the alert began")
-    since = format_duration(abs(facts.began_at - changed))
+    since = spell_duration(abs(facts.began_at - changed))
     if facts.began_at < changed:
         reason = f"the alert began {since} before {state.current.version} was rolled out: rolling back can't help"
         return _verdict("recent_change", Outcome.REFUSE, reason)
     if facts.began_at - changed > window:
-        reason = f"the last material change was {since} before the alert, more than {format_duration(window)}: not the suspect"
+        reason = f"the last material change was {since} before the alert, more than {spell_duration(window)}: not the suspect"
         return _verdict("recent_change", Outcome.REFUSE, reason)
     return _verdict("recent_change", Outcome.PASS, f"{state.current.version} was rolled out {since} before the alert began")
 
@@ -126,7 +126,7 @@ def _second_step(facts: Facts, state: WorkloadState) -> Verdict:
 
 def _limit(facts: Facts, _: WorkloadState) -> Verdict:
     limit = facts.target.guards.max_rollbacks
-    seen = f"{facts.rollbacks} rollbacks in the last {format_duration(limit.within)}, limit {limit.count}"
+    seen = f"{facts.rollbacks} rollbacks in the last {spell_duration(limit.within)}, limit {limit.count}"
     return _verdict("max_rollbacks", Outcome.REFUSE if facts.rollbacks >= limit.count else Outcome.PASS, seen)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from responder.domain.ledger import best_stretch
-from responder.domain.quantity import format_duration
 from responder.domain.version import LedgerEntry, Version, WorkloadState
+from responder.domain.wording import spell_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ def _assess(version: Version, ledger: tuple[LedgerEntry, ...], bad: Mapping[str,
     if stretch is None:
         return "not known to have been fully available", ""
     if stretch < proven_for:
-        return f"fully available for {format_duration(stretch)} only, {format_duration(proven_for)} needed", ""
-    return "", f"it ran for {format_duration(stretch)}"
+        return f"fully available for {spell_duration(stretch)} only, {spell_duration(proven_for)} needed", ""
+    return "", f"it ran for {spell_duration(stretch)}"
 
 
 def _skipped(passed_over: list[tuple[Version, str]]) -> str:

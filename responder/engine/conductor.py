@@ -16,10 +16,10 @@ from responder.domain.guard import Verdict
 from responder.domain.guards import judge
 from responder.domain.incident import Incident, IncidentEvent, IncidentStatus, Phase, StepRecord, StepStatus
 from responder.domain.notification import Moment
-from responder.domain.quantity import format_duration
 from responder.domain.rulebook import Mode, OnStepFailure, Plan, Step, Target
 from responder.domain.selection import Choice, describe
 from responder.domain.version import Pin, WorkloadState
+from responder.domain.wording import spell_duration
 from responder.engine.desk import IncidentDesk, Tell
 from responder.engine.facts import FactFinder
 from responder.engine.runner import StepOutcome, StepRunner
@@ -187,7 +187,7 @@ class Conductor:
             await self._stop(incident.id, str(error), refused=error.refused)
             return False
         except TimeoutError:
-            await self._fail(incident.id, f"the plan's deadline of {format_duration(plan.deadline)} passed")
+            await self._fail(incident.id, f"the plan's deadline of {spell_duration(plan.deadline)} passed")
             return False
         await self._recovered(incident.id, plan)
         return True
@@ -200,7 +200,7 @@ class Conductor:
 
     async def _recovered(self, incident_id: str, plan: Plan) -> None:
         now = self._clock()
-        window = format_duration(plan.monitor.window)
+        window = spell_duration(plan.monitor.window)
         event = self._desk.event("recovered", f"all steps done and verified; watching for {window}")
 
         def recovered(known: Incident) -> Incident:
@@ -304,4 +304,4 @@ def _changes(pins: Mapping[str, Pin]) -> str:
 def _resolved_text(incident: Incident, now: datetime, reason: str) -> str:
     began = incident.began_at or incident.opened_at
     total: timedelta = now - began
-    return f"{reason[:1].upper()}{reason[1:]}. {format_duration(total)} after the alert began."
+    return f"{reason[:1].upper()}{reason[1:]}. {spell_duration(total)} after the alert began."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from responder.domain.incident import Incident
-from responder.domain.quantity import format_duration
+from responder.domain.wording import spell_duration
 from responder.domain.rulebook import Monitor
 from responder.engine.desk import IncidentDesk
 from responder.engine.runner import StepRunner
@@ -47,9 +47,9 @@ def assess_watch(monitor: Monitor, until: datetime, now: datetime, *, firing: bo
     if now < until:
         return None
     if not firing:
-        return WatchVerdict(False, f"the alert has cleared and nothing went wrong for {format_duration(monitor.window)}")
+        return WatchVerdict(False, f"the alert has cleared and nothing went wrong for {spell_duration(monitor.window)}")
     if now >= until + monitor.settle:
-        waited = format_duration(monitor.window + monitor.settle)
+        waited = spell_duration(monitor.window + monitor.settle)
         return WatchVerdict(True, f"not recovered: the alert still fires {waited} after the rollback")
     return None
 
