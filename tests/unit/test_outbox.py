@@ -321,6 +321,35 @@ async def test_with_nothing_to_do_the_worker_rests_until_it_is_woken(database: D
     assert counting.calls["due"] <= 3
 
 
+async def test_a_message_delivered_while_the_outbox_was_being_read_is_not_sent_again(database: Database) -> None:
+    release, hold = asyncio.Event(), asyncio.Event()
+
+    class SlowRead(Flaky):
+        async def due(self, now: datetime, limit: int) -> list[Delivery]:
+            found: list[Delivery] = await database.outbox.due(now, limit)
+            self.calls["due"] += 1
+            if self.calls["due"] > 1:
+                await hold.wait()
+            return found
+
+    outbox: Any = SlowRead(database.outbox)
+    slack = Scripted(release)
+    await told(database, ["slack"])
+    worker = OutboxWorker(outbox, {"slack": slack}, lambda: NOW)
+    task = asyncio.create_task(worker.run())
+    async with asyncio.timeout(PATIENCE):
+        await eventually(lambda: bool(slack.attempts))
+        worker.wake()
+        await eventually(lambda: outbox.calls["due"] == 2)  # it has read that the message is due, and does not know it yet
+        release.set()
+        await eventually(lambda: worker.under_way == 0)
+        hold.set()
+        await eventually(lambda: outbox.calls["due"] == 3)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert len(slack.attempts) == 1
+
+
 async def test_cancelling_lets_a_send_end_within_its_grace(database: Database) -> None:
     release = asyncio.Event()
     slack = Scripted(release)

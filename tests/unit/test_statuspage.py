@@ -213,6 +213,14 @@ async def test_an_update_is_recognised_by_its_text_even_without_metadata(page: S
     assert statuses(page) == ["investigating", "identified"]
 
 
+async def test_an_update_whose_text_a_person_rewrote_is_recognised(page: StatuspageCatcher, statuspage: Statuspage) -> None:
+    remote = await opened(statuspage)
+    await tell(statuspage, message(2, moment=Moment.ACTING), remote)
+    page.incidents[0]["incident_updates"][0]["body"] = "We are on it."
+    await tell(statuspage, message(2, moment=Moment.ACTING), remote, attempts=1)
+    assert statuses(page) == ["investigating", "identified"]
+
+
 async def test_an_update_that_never_arrived_is_posted_on_the_next_attempt(
     page: StatuspageCatcher, statuspage: Statuspage
 ) -> None:
