@@ -28,7 +28,9 @@ def incident_routes(services: WebServices) -> list[Route]:
 
     async def one(request: Request) -> Response:
         incident = await _incident(services, request)
-        return json_answer({"incident": incident_document(incident, await services.incidents.events(incident.id))})
+        document = incident_document(incident, await services.incidents.events(incident.id))
+        document["progress"] = services.progress_of(incident.id) if incident.is_open else ""
+        return json_answer({"incident": document})
 
     async def report(request: Request) -> Response:
         wanted = report_format(request.query_params.get("format"), request.headers.get("accept", ""))
