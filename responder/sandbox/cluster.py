@@ -157,6 +157,8 @@ class SandboxCluster:
                 found = self.deployment(namespace, name)
                 if found is not None and _is_rolled_out(found):
                     return found
+                if self.store.closed:
+                    raise RuntimeError("the sandbox cluster was left")
                 await self.store.changed(version)
 
     def forget_history(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import secrets
 import uuid
@@ -15,7 +14,7 @@ from responder.sandbox.api.defaults import fill_defaults
 from responder.sandbox.api.patching import apply_patch
 from responder.sandbox.api.refusals import Cause
 from responder.sandbox.api.resources import DEPLOYMENTS, EVENTS, NAMESPACES, PODS, REPLICA_SETS, Resource
-from responder.sandbox.api.store import Json, Store
+from responder.sandbox.api.store import Json, Store, copied
 from responder.sandbox.api.validation import problems, type_error
 
 # Deletion holds on to the object until its dependants are gone, or cut loose; see `controllers.garbage`.
@@ -59,7 +58,7 @@ class Operations:
         return item
 
     def create(self, resource: Resource, namespace: str, item: Json, *, dry_run: bool = False) -> Json:
-        item = copy.deepcopy(item)
+        item = copied(item)
         self._check_form(resource, namespace, item)
         metadata = item.setdefault("metadata", {})
         if not metadata.get("name") and metadata.get("generateName"):
@@ -114,7 +113,7 @@ class Operations:
 
     def put_scale(self, resource: Resource, old: Json, scale: Json, *, dry_run: bool = False) -> Json:
         metadata = scale.get("metadata") or {}
-        changed = copy.deepcopy(old)
+        changed = copied(old)
         changed["spec"]["replicas"] = (scale.get("spec") or {}).get("replicas", 0)
         changed["metadata"]["resourceVersion"] = metadata.get("resourceVersion")
         return scale_of(self._update(resource, old, changed, "", dry_run))
@@ -173,7 +172,7 @@ class Operations:
 
     def _settled(self, resource: Resource, old: Json, item: Json, subresource: str) -> Json:
         """The new object as it would be stored: what clients don't own restored, defaults filled in, generation counted."""
-        item = copy.deepcopy(item)
+        item = copied(item)
         metadata = item["metadata"]
         metadata.pop("managedFields", None)
         metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
@@ -183,11 +182,11 @@ class Operations:
                 metadata[key] = old["metadata"][key]
         item |= {"apiVersion": resource.api_version, "kind": resource.kind}
         if subresource == "status":
-            return {**copy.deepcopy(old), "metadata": metadata, "status": item.get("status") or {}}
+            return {**copied(old), "metadata": metadata, "status": item.get("status") or {}}
         if resource != EVENTS:
             item.pop("status", None)
             if "status" in old:
-                item["status"] = copy.deepcopy(old["status"])
+                item["status"] = copied(old["status"])
         self._admit(resource, item, old)
         # Deployments count a change of annotations too.
         counted = [("spec",), ("metadata", "annotations")] if resource == DEPLOYMENTS else [("spec",)]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import json
 from typing import Any
 
 import jsonpatch
+import orjson
 
 from responder.sandbox.api.refusals import bad_request, unprocessable_patch, unsupported_media_type
-from responder.sandbox.api.store import Json
+from responder.sandbox.api.store import Json, copied
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -40,7 +39,7 @@ def apply_patch(item: Json, content_type: str, body: bytes) -> Json:
     if kind not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH):
         raise unsupported_media_type()
     try:
-        patch = json.loads(body)
+        patch = orjson.loads(body)
     except ValueError as error:
         raise bad_request(f"error decoding patch: {error}") from error
     if kind == JSON_PATCH:
@@ -55,7 +54,7 @@ def _json_patch(item: Json, patch: Any) -> Json:
     if not isinstance(patch, list) or not all(isinstance(operation, dict) for operation in patch):
         raise bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     try:
-        patched = jsonpatch.apply_patch(copy.deepcopy(item), patch)
+        patched = jsonpatch.apply_patch(copied(item), patch)
     except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, KeyError) as error:
         raise unprocessable_patch() from error
     if not isinstance(patched, dict):
@@ -66,7 +65,7 @@ def _json_patch(item: Json, patch: Any) -> Json:
 def merge(item: Any, patch: Any) -> Any:
     """RFC 7386."""
     if not isinstance(patch, dict):
-        return copy.deepcopy(patch)
+        return copied(patch)
     result = dict(item) if isinstance(item, dict) else {}
     for key, value in patch.items():
         if value is None:
@@ -83,7 +82,7 @@ def merge_strategically(item: Any, patch: Json) -> Json:
     """
     directive = patch.get("$patch")
     if directive == "replace":
-        return {key: copy.deepcopy(value) for key, value in patch.items() if key != "$patch"}
+        return {key: copied(value) for key, value in patch.items() if key != "$patch"}
     if directive == "delete":
         return {}
     result: Json = dict(item) if isinstance(item, dict) else {}
@@ -103,14 +102,14 @@ def merge_strategically(item: Any, patch: Json) -> Json:
             order = patch.get(f"$setElementOrder/{key}")
             result[key] = _merge_list(result.get(key) or [], value, MERGE_KEYS[key], order)
         else:
-            result[key] = copy.deepcopy(value)
+            result[key] = copied(value)
     return result
 
 
 def _merge_list(items: list[Json], patch: list[Json], key: str, order: list[Json] | None) -> list[Json]:
     if any(element.get("$patch") == "replace" and key not in element for element in patch):
-        return [copy.deepcopy(element) for element in patch if "$patch" not in element]
-    result = [copy.deepcopy(element) for element in items]
+        return [copied(element) for element in patch if "$patch" not in element]
+    result = [copied(element) for element in items]
     for element in patch:
         at = next((index for index, known in enumerate(result) if known.get(key) == element.get(key)), None)
         if element.get("$patch") == "delete":

@@ -188,7 +188,7 @@ class ApiServer:
             f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: "
         )
         try:
-            body: Any = json.loads(raw)
+            body: Any = orjson.loads(raw)
         except ValueError as error:
             raise refusals.bad_request(f"{unrecognised}{error} ({raw[:100].decode(errors='replace') or '<empty>'})") from error
         if not isinstance(body, dict):

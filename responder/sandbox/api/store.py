@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 Json = dict[str, Any]
+Value = TypeVar("Value")
+
+
+def copied(value: Value) -> Value:
+    """A deep copy of a JSON value; several times as fast as copy.deepcopy, which the controllers would feel."""
+    made: Any = value
+    if isinstance(value, dict):
+        made = {key: copied(element) for key, element in value.items()}
+    elif isinstance(value, list):
+        made = [copied(element) for element in value]
+    return cast("Value", made)
 
 
 class HistoryGoneError(Exception):
@@ -45,29 +55,29 @@ class Store:
         self.closed = False
 
     def get(self, plural: str, namespace: str, name: str) -> Json | None:
-        return copy.deepcopy(self._objects.get((plural, namespace, name)))
+        return copied(self._objects.get((plural, namespace, name)))
 
     def items(self, plural: str, namespace: str | None = None) -> list[Json]:
         """Ordered by namespace and name. namespace None means all."""
         keys = sorted(key for key in self._objects if key[0] == plural and namespace in (None, key[1]))
-        return [copy.deepcopy(self._objects[key]) for key in keys]
+        return [copied(self._objects[key]) for key in keys]
 
     def all(self) -> list[tuple[str, Json]]:
-        return [(key[0], copy.deepcopy(item)) for key, item in self._objects.items()]
+        return [(key[0], copied(item)) for key, item in self._objects.items()]
 
     def put(self, plural: str, item: Json) -> Json:
         """Write an object and return it with its new resource version."""
-        item = copy.deepcopy(item)
+        item = copied(item)
         key = (plural, item["metadata"].get("namespace", ""), item["metadata"]["name"])
         previous = self._objects.get(key)
         self._write("MODIFIED" if previous else "ADDED", plural, item, previous)
         self._objects[key] = item
-        return copy.deepcopy(item)
+        return copied(item)
 
     def remove(self, plural: str, namespace: str, name: str) -> None:
         item = self._objects.pop((plural, namespace, name), None)
         if item is not None:
-            self._write("DELETED", plural, copy.deepcopy(item), item)
+            self._write("DELETED", plural, copied(item), item)
 
     def since(self, version: int) -> list[Change]:
         """Changes after `version`, oldest first. Raises HistoryGoneError when some of them are forgotten."""

@@ -21,7 +21,9 @@ _REQUIRED = "FieldValueRequired"
 
 
 def _is(value: Any, kind: type) -> bool:
-    return value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
+    if kind is int and (isinstance(value, bool) or (isinstance(value, int) and abs(value) >= 2**31)):
+        return False
+    return value is None or isinstance(value, kind)
 
 
 def type_error(resource: Resource, item: Json) -> str | None:

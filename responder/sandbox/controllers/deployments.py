@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from datetime import datetime
 
 from responder.sandbox.api.operations import ALPHABET, Operations, same
 from responder.sandbox.api.resources import DEPLOYMENTS, PODS, REPLICA_SETS
-from responder.sandbox.api.store import Json
+from responder.sandbox.api.store import Json, copied
 from responder.sandbox.controllers import progress, scaling
 from responder.sandbox.controllers.events import EventRecorder
 from responder.sandbox.controllers.ownership import condition_of, controlled, owner_reference
@@ -24,7 +23,7 @@ _NOT_COPIED = frozenset(
 
 def _plain_template(template: Json) -> Json:
     """Without the label that the controller adds: equal means the same revision."""
-    template = copy.deepcopy(template)
+    template = copied(template)
     (template["metadata"].get("labels") or {}).pop(HASH, None)
     return template
 
@@ -59,9 +58,9 @@ class Deployments:
         return any(True for _ in controlled(self._store, PODS.plural, REPLICA_SETS, replica_set))
 
     def create_set(self, deployment: Json, replicas: int, revision: int) -> Json:
-        template, digest = copy.deepcopy(deployment["spec"]["template"]), template_hash(deployment["spec"]["template"])
+        template, digest = copied(deployment["spec"]["template"]), template_hash(deployment["spec"]["template"])
         template["metadata"]["labels"] = {**(template["metadata"].get("labels") or {}), HASH: digest}
-        selector = copy.deepcopy(deployment["spec"]["selector"])
+        selector = copied(deployment["spec"]["selector"])
         selector["matchLabels"] = {**(selector.get("matchLabels") or {}), HASH: digest}
         replica_set: Json = {
             "metadata": {

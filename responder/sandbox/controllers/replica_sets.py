@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from datetime import datetime, timedelta
 
 from responder.sandbox.api.operations import Operations, random_suffix, same
 from responder.sandbox.api.resources import PODS, REPLICA_SETS
-from responder.sandbox.api.store import Json
+from responder.sandbox.api.store import Json, copied
 from responder.sandbox.controllers.events import EventRecorder
 from responder.sandbox.controllers.ownership import condition_of, controlled, owner_reference, parse_timestamp
 
@@ -52,7 +51,7 @@ class ReplicaSets:
             self._events.record(replica_set, "SuccessfulDelete", f"Deleted pod: {name}", COMPONENT, now)
 
     def _create_pod(self, replica_set: Json) -> str:
-        owner, template = replica_set["metadata"], copy.deepcopy(replica_set["spec"]["template"])
+        owner, template = replica_set["metadata"], copied(replica_set["spec"]["template"])
         prefix = f"{owner['name'][:57]}-"
         metadata = {key: value for key, value in template["metadata"].items() if key in ("labels", "annotations") and value}
         metadata |= {
