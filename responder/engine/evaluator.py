@@ -161,7 +161,7 @@ class Evaluator:
             members.append(member or Member(alert, match.watch, match.target, match.group, seen))
         for member in staying.values():
             if member.verdict is not Verdict.CALM:
-                decisions.append(self._groups.place(member, Verdict.CALM, seen, now, reasons.UNMATCHED))
+                decisions.append(self._groups.place(member, Verdict.CALM, seen, now, f"{alert.name}: {reasons.UNMATCHED}"))
         alert.members = tuple(members)
         if not members:
             del self._alerts[alert.id]
@@ -186,6 +186,7 @@ class Evaluator:
 
     def _leave(self, alert: Alert, now: datetime, why: str) -> list[Decision]:
         del self._alerts[alert.id]
+        why = f"{alert.name}: {why}"
         return [
             self._groups.place(member, Verdict.CALM, now, now, why)
             for member in alert.members

@@ -118,7 +118,7 @@ class Groups:
             return self._decide(DecisionKind.IGNORE, group, now, f"{why}; asked before")
         if group.state is not GroupState.PENDING or asking is not group.asking:
             group.state, group.asking = GroupState.PENDING, asking
-            since = member.since if len(group.members) == 1 else group.earliest().since
+            since = group.earliest().since
         elif (
             member.verdict is not Verdict.CALM and asking is not (member.verdict is Verdict.HOLDS) and member.since < group.since
         ):
@@ -139,7 +139,7 @@ class Groups:
         if len(self._cleared) > CLEARED_LIMIT:
             self._cleared.popitem(last=False)
         was, group.state = group.state, GroupState.INACTIVE
-        reason = reasons.calm_again(member.alert, why, was)
+        reason = reasons.calm_again(why, was)
         return self._decide(DecisionKind.CLEAR, group, now, reason, member)
 
     # --- time passes ---------------------------------------------------------------------------------------------------

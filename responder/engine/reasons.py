@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from responder.domain.condition import Verdict
 from responder.domain.rule_state import GroupState
 from responder.domain.wording import spell_duration, spell_number, spell_time
-from responder.engine.alerts import Alert, Member
+from responder.engine.alerts import Member
 
 NO_RULE = "no rule matches"
 REPEAT = "repeat of an alert that fires already; nothing changed"
@@ -58,8 +58,8 @@ def goes_on(state: GroupState, count: int) -> str:
     return f"the group is {state} already, {count} alert{'s' if count > 1 else ''} in it"
 
 
-def calm_again(alert: Alert, why: str, was: GroupState) -> str:
-    return f"{alert.name}: {why}; the group was {was} and is calm again"
+def calm_again(why: str, was: GroupState) -> str:
+    return f"{why}; the group was {was} and is calm again"
 
 
 def stands(first: Member, since: datetime, due: datetime | None, fired_at: datetime | None, *, asking: bool) -> str:
