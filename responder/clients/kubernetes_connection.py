@@ -131,6 +131,7 @@ async def _load(kubeconfig: str | None) -> tuple[Any, str]:
     # Importing takes most of a second: not on the event loop.
     client = await asyncio.to_thread(importlib.import_module, "kubernetes.aio.client")
     config = await asyncio.to_thread(importlib.import_module, "kubernetes.aio.config")
+    unreadable = importlib.import_module("yaml").YAMLError
     settings = client.Configuration()
     files = kubeconfig or config.KUBE_CONFIG_DEFAULT_LOCATION
     try:
@@ -140,14 +141,16 @@ async def _load(kubeconfig: str | None) -> tuple[Any, str]:
             raise SettingsError(f"KUBECONFIG: no such file: {kubeconfig}")
         else:
             config.load_incluster_config(client_configuration=settings)
+        return client.ApiClient(settings), await asyncio.to_thread(_tls_identity, settings)
     except config.ConfigException as error:
         # Its text can quote the whole user entry, token included.
         if str(error).startswith("Service "):
             raise SettingsError("KUBECONFIG is not set and this is no pod with a service account") from None
         raise SettingsError("KUBECONFIG: an entry is missing, or a file that it names") from None
-    except (KeyError, TypeError, AttributeError, OSError, ValueError):
-        raise SettingsError("KUBECONFIG: not a kubeconfig file") from None
-    return client.ApiClient(settings), await asyncio.to_thread(_tls_identity, settings)
+    except (unreadable, KeyError, TypeError, AttributeError, OSError, ValueError) as error:
+        raise SettingsError(
+            f"KUBECONFIG: not a kubeconfig file, or one with unusable certificates ({type(error).__name__})"
+        ) from None
 
 
 def _tls_identity(settings: Any) -> str:

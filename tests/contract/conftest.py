@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from responder.clients.kubernetes import KubernetesClient
+from responder.sandbox.cluster import SandboxCluster
 from responder.targets.kubernetes import DeploymentWorkload
 from tests.harness.cluster import Cluster, GenuineCluster, shared_folder
 from tests.harness.kubernetes_proxy import KubernetesProxy
@@ -22,8 +23,6 @@ async def cluster(
         async with GenuineCluster(shared_folder(tmp_path_factory)) as genuine:
             yield genuine
         return
-    from responder.sandbox.cluster import SandboxCluster
-
     kubeconfig = tmp_path / "sandbox.kubeconfig"
     async with SandboxCluster(start_delay=0.02, stop_delay=0.02, backoff=0.5) as sandbox:
         sandbox.write_kubeconfig(kubeconfig)

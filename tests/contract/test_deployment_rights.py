@@ -1,4 +1,4 @@
-"""Missing rights are named. Only a genuine API server has RBAC."""
+"""Missing rights are named. Fine-grained ones only a genuine API server has; the sandbox has a viewer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from responder.clients.kubernetes import KubernetesClient
 from responder.errors import ForbiddenError
-from tests.harness.cluster import GenuineCluster
+from responder.sandbox.cluster import SandboxCluster
+from tests.harness.cluster import Cluster, GenuineCluster
 from tests.harness.rollback import Intent, pin_of, workload_of
 
 GET = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}
@@ -38,6 +39,23 @@ async def test_a_missing_right_is_named(genuine: GenuineCluster, tmp_path: Path,
     finally:
         await admin.close()
         await limited.close()
+    assert intent.written == 0
+
+
+async def test_a_viewer_of_the_sandbox_reads_but_does_not_write(tmp_path: Path) -> None:
+    async with SandboxCluster(start_delay=0.02, stop_delay=0.02) as sandbox:
+        sandbox.write_kubeconfig(tmp_path / "admin")
+        sandbox.write_kubeconfig(tmp_path / "viewer", user="viewer")
+        viewer, intent = KubernetesClient(str(tmp_path / "viewer")), Intent()
+        async with Cluster(tmp_path / "admin") as cluster:
+            namespace = await cluster.new_namespace()
+            await cluster.roll_out(namespace, "app", "shop/app:1.0", "shop/app:1.1")
+        workload = workload_of(viewer, namespace)
+        try:
+            with pytest.raises(ForbiddenError, match=f"^missing right: patch deployments.apps in namespace {namespace} "):
+                await workload.roll_back(await pin_of(workload, "1.0"), intent)
+        finally:
+            await viewer.close()
     assert intent.written == 0
 
 
