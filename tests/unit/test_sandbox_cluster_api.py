@@ -97,7 +97,7 @@ async def test_a_dry_run_shows_the_outcome_and_changes_nothing(cluster: SandboxC
     ],
     ids=[
         "a test of a path that is not there", "a removal of nothing", "a negative size", "a size that is no number",
-        "no containers", "another uid", "another name", "a JSON patch that is no list", "a stale resourceVersion", "no patch type",
+        "no containers", "another uid", "another name", "a JSON patch that is no list", "a stale version", "no patch type",
     ],
 )  # fmt: skip
 async def test_refused_patches(
