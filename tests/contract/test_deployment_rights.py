@@ -50,12 +50,12 @@ async def test_a_viewer_of_the_sandbox_reads_but_does_not_write(tmp_path: Path) 
         async with Cluster(tmp_path / "admin") as cluster:
             namespace = await cluster.new_namespace()
             await cluster.roll_out(namespace, "app", "shop/app:1.0", "shop/app:1.1")
-        workload = workload_of(viewer, namespace)
-        try:
-            with pytest.raises(ForbiddenError, match=f"^missing right: patch deployments.apps in namespace {namespace} "):
-                await workload.roll_back(await pin_of(workload, "1.0"), intent)
-        finally:
-            await viewer.close()
+            workload = workload_of(viewer, namespace)
+            try:
+                with pytest.raises(ForbiddenError, match=f"^missing right: patch deployments.apps in namespace {namespace} "):
+                    await workload.roll_back(await pin_of(workload, "1.0"), intent)
+            finally:
+                await viewer.close()
     assert intent.written == 0
 
 
