@@ -251,6 +251,7 @@ class _Parts:
             facts=FactFinder(self._workloads, database.ledger, database.incidents, wall_clock),
             targets=self._targets,
             still_firing=brain.still_firing,
+            has_cleared=brain.has_cleared,
             pulse=pulse,
             clock=wall_clock,
         )

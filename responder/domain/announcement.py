@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -23,7 +23,15 @@ _CLOSING = frozenset({Moment.RESOLVED, Moment.FAILED})
 
 
 def announce(
-    incident: Incident, moment: Moment, text: str, now: datetime, *, title: str = "", link: str = "", closes: bool | None = None
+    incident: Incident,
+    moment: Moment,
+    text: str,
+    now: datetime,
+    *,
+    title: str = "",
+    link: str = "",
+    closes: bool | None = None,
+    extra: Mapping[str, str] | None = None,
 ) -> tuple[Incident, Message]:
     """The next message of this incident, and the incident with that message counted."""
     number = incident.message_count + 1
@@ -40,6 +48,7 @@ def announce(
         facts=tuple(_facts(incident)),
         link=link,
         closes=moment in _CLOSING if closes is None else closes,
+        extra=dict(extra or {}),
     )
     return replace(incident, message_count=number), message
 

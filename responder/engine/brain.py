@@ -85,6 +85,10 @@ class Brain:
         """Whether any alert that this incident answers for is active now."""
         return any(self._evaluator.is_active(rule, group) for rule, group in incident.groups)
 
+    def has_cleared(self, incident: Incident) -> bool:
+        """Whether every alert of this incident is over. A number that is missing now is no all-clear."""
+        return all(self._evaluator.is_calm(rule, group) for rule, group in incident.groups)
+
     # --- start ---------------------------------------------------------------------------------------------------
 
     async def recover(self) -> None:
@@ -92,8 +96,7 @@ class Brain:
         missed: dict[str, Decision] = {}
         snapshot = await self._journal.load_snapshot(self._digest)
         if snapshot is not None:
-            self._position, body = snapshot
-            self._evaluator.restore(body)
+            snapshot = self._restore(*snapshot)
         while entries := await self._journal.read(self._position, _FOLD_BATCH):
             for decision in self._fold(entries):
                 if snapshot is not None and decision.kind is DecisionKind.RESPOND:
@@ -102,6 +105,15 @@ class Brain:
         _log.info("journal_folded", position=self._position, from_snapshot=snapshot is not None)
         self._missed = list(missed.values())
         self._is_folded = True
+
+    def _restore(self, position: int, body: bytes) -> tuple[int, bytes] | None:
+        try:
+            self._evaluator.restore(body)
+        except ValueError as error:
+            _log.warning("snapshot_unusable", error=str(error), consequence="the whole journal is folded")
+            return None
+        self._position = position
+        return position, body
 
     async def resume(self) -> None:
         """Go on with what was open, and act on what fires without an incident."""

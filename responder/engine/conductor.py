@@ -40,7 +40,10 @@ class _StepFailedError(Exception):
 
 
 class Conductor:
-    """targets: the declared targets, looked up at the time of use. still_firing: whether any alert of the incident fires now."""
+    """targets: the declared targets, looked up at the time of use. still_firing: whether any alert of the incident fires now.
+
+    has_cleared: whether all of them are over; neither holds while the number of an alert is missing.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Conductor:
         facts: FactFinder,
         targets: Callable[[], Mapping[str, Target]],
         still_firing: Callable[[Incident], bool],
+        has_cleared: Callable[[Incident], bool],
         pulse: Pulse,
         clock: Clock,
     ) -> None:
@@ -58,6 +62,7 @@ class Conductor:
         self._facts = facts
         self._targets = targets
         self._still_firing = still_firing
+        self._has_cleared = has_cleared
         self._pulse = pulse
         self._clock = clock
 
@@ -233,7 +238,7 @@ class Conductor:
             _plan(incident).monitor,
             desk=self._desk,
             runner=self._runner,
-            still_firing=self._still_firing,
+            has_cleared=self._has_cleared,
             pulse=self._pulse,
             clock=self._clock,
         )

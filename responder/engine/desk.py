@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple
 
 import structlog
@@ -30,13 +31,14 @@ class _ClosedMeanwhileError(Exception):
 
 
 class Tell(NamedTuple):
-    """A message to go out with a change. to: only that notifier; None means every route."""
+    """A message to go out with a change. to: only that notifier; None means every route. extra: for that notifier alone."""
 
     moment: Moment
     text: str
     title: str = ""
     to: str | None = None
     closes: bool | None = None
+    extra: Mapping[str, str] = MappingProxyType({})
 
 
 class IncidentDesk:
@@ -180,7 +182,14 @@ class IncidentDesk:
         entries: list[OutboxEntry] = []
         for one in tell:
             incident, message = announce(
-                incident, one.moment, one.text, self._clock(), title=one.title, link=self._link_to(incident.id), closes=one.closes
+                incident,
+                one.moment,
+                one.text,
+                self._clock(),
+                title=one.title,
+                link=self._link_to(incident.id),
+                closes=one.closes,
+                extra=one.extra,
             )
             entries.extend(OutboxEntry(to, dressed) for to, dressed in self._recipients(message, one.to))
         return incident, entries

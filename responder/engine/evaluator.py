@@ -81,6 +81,11 @@ class Evaluator:
         watch = self._table.by_name.get(rule)
         return watch is not None and self._groups.holds(watch, group)
 
+    def is_calm(self, rule: str, group: str) -> bool:
+        """Whether nothing is left of this group: no alert satisfies the condition, and none is inconclusive."""
+        watch = self._table.by_name.get(rule)
+        return watch is None or self._groups.is_calm(watch, group)
+
     def last_cleared(self, rule: str, group: str) -> datetime | None:
         """When the group was last calm again; None when unknown or long forgotten."""
         watch = self._table.by_name.get(rule)

@@ -254,6 +254,10 @@ class Groups:
         group = self._groups.get((watch.index, text))
         return group is not None and group.holding > 0
 
+    def is_calm(self, watch: Watch, text: str) -> bool:
+        """No alert at all, not even one whose number is missing."""
+        return (watch.index, text) not in self._groups
+
     def last_cleared(self, watch: Watch, text: str) -> datetime | None:
         return self._cleared.get((watch.index, text))
 

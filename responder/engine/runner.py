@@ -131,10 +131,14 @@ class StepRunner:
         except ResponderError as error:
             return StepOutcome(False, self._clean(str(error)))
         except TimeoutError:
-            return StepOutcome(False, f"timed out after {format_duration(step.timeout)}")
+            return StepOutcome(False, f"timed out after {format_duration(step.timeout)}{self._last_seen(incident, step)}")
         except Exception as error:  # noqa: BLE001 (the step boundary: a bug in an action must fail its step, not the run)
             _log.exception("step_crashed", incident=incident.id, step=step.name)
             return StepOutcome(False, f"internal error: {type(error).__name__}")
+
+    def _last_seen(self, incident: Incident, step: Step) -> str:
+        name, _, text = self._desk.progress_of(incident.id).partition(": ")
+        return f"; last seen: {self._clean(text)}" if text and name == step.name else ""
 
     async def _once(self, incident: Incident, step: Step, phase: Phase) -> str:
         known = await self._desk.get(incident.id) or incident
@@ -147,7 +151,8 @@ class StepRunner:
             await self._desk.change(incident.id, lambda known: set_record(known, step, phase, intent=dict(intent)))
 
         async def tell(title: str, text: str, to: str | None) -> None:
-            message = Tell(Moment.NOTICE, text, title, to)
+            public = {"public_title": title, "public_text": text} if to == "statuspage" else {}
+            message = Tell(Moment.NOTICE, text, title, to, extra=public)
             await self._desk.change(incident.id, lambda known: known, [self._desk.event("told", text)], [message])
 
         def pin_of(name: str) -> Pin:

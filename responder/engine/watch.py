@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from responder.domain.incident import Incident
-from responder.domain.wording import spell_duration
 from responder.domain.rulebook import Monitor
+from responder.domain.wording import spell_duration
 from responder.engine.desk import IncidentDesk
 from responder.engine.runner import StepRunner
 from responder.ports import Clock
@@ -60,7 +60,7 @@ async def watch_incident(
     *,
     desk: IncidentDesk,
     runner: StepRunner,
-    still_firing: Callable[[Incident], bool],
+    has_cleared: Callable[[Incident], bool],
     pulse: Pulse,
     clock: Clock,
 ) -> WatchVerdict:
@@ -76,7 +76,7 @@ async def watch_incident(
             now = clock()
             next_round = now + monitor.every
         known = await desk.get(incident.id) or incident
-        verdict = assess_watch(monitor, until, now, firing=still_firing(known), failures=failures)
+        verdict = assess_watch(monitor, until, now, firing=not has_cleared(known), failures=failures)
         if verdict is not None:
             return verdict
         moments = [moment for moment in (until, until + monitor.settle) if moment > now]

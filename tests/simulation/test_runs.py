@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from responder.domain.rulebook import Mode, Monitor, OnStepFailure, Retry, Step
+from responder.domain.rulebook import Mode, Monitor, OnStepFailure, Retry, Step, ValueCondition
 from responder.domain.version import LedgerEntry, RolloutPhase, RolloutStatus
 from responder.errors import OutcomeUnknownError, PermanentError, TemporaryError, UnreachableError
 from tests.simulation.world import QUIET, ROLLBACK, V1, V2, V3, World, a_world, rulebook, statuses, wall
@@ -363,3 +363,27 @@ async def test_a_secret_never_reaches_a_step_s_output(tmp_path: Path) -> None:
         incident = await world.incident("failed")
         assert incident.reason == "leaks: denied for token [redacted]"
         assert QUIET.window == timedelta(0)
+
+
+async def test_a_number_that_goes_missing_is_no_all_clear(world: World) -> None:
+    rules = rulebook(monitor=Monitor(window=timedelta(0), settle=timedelta(seconds=0.3)))
+    above = replace(rules.rules[0], condition=ValueCondition(above=0.05))
+    world.rules = replace(rules, rules=(above, *rules.rules[1:]))
+    await world.start()
+    await world.alert("Errors", value="0.07")
+    await world.incident("monitoring")
+    await world.alert("Errors", value="NaN")
+    incident = await world.incident("resolved", "failed")
+    assert incident.status.value == "failed"
+
+
+async def test_a_snapshot_that_can_not_be_read_costs_only_time(tmp_path: Path) -> None:
+    async with a_world(tmp_path, rulebook(hold=timedelta(seconds=30.5))) as world:
+        await world.start()
+        await world.alert("Errors", ago=30)
+        await world.settled()
+        await world.stop()
+        await world.database.journal.save_snapshot(world.brain.position, world.rules.digest, b"of another version")
+        await world.start()
+        await world.incident("monitoring")
+        assert world.workload.writes == 1

@@ -1,4 +1,4 @@
-"""The engine on a real database, with a target and steps that do as they are told. Everything outside the engine is played here."""
+"""The engine on a real database, with a target and steps that do as they are told. What is outside the engine is played."""
 
 from __future__ import annotations
 
@@ -196,6 +196,7 @@ class World:
             facts=FactFinder(workloads, database.ledger, database.incidents, wall),
             targets=lambda: self.rules.targets,
             still_firing=brain.still_firing,
+            has_cleared=brain.has_cleared,
             pulse=pulse,
             clock=wall,
         )
@@ -244,7 +245,7 @@ class World:
         """Wait until everything journalled has been decided on."""
         last = (await self.database.journal.read(0, 10_000))[-1].id
         async with asyncio.timeout(20):
-            while self.brain.position < last:
+            while self.brain.position < last:  # noqa: ASYNC110 - the position is no event
                 await asyncio.sleep(0.005)
         await asyncio.sleep(0.02)
 
