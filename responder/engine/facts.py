@@ -10,6 +10,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 
 from responder.domain.guards import Facts
 from responder.domain.incident import Incident
+from responder.domain.ledger import fill
 from responder.domain.rulebook import Target
 from responder.domain.version import WorkloadState
 from responder.errors import ResponderError, TemporaryError
@@ -44,7 +45,8 @@ class FactFinder:
             state=state,
             began_at=incident.began_at,
             still_firing=still_firing,
-            ledger=tuple(await self._ledger.entries(target.name)),
+            # Right after the first start the ledger's own watch may not have looked yet: judge what it will write down.
+            ledger=tuple(await self._ledger.entries(target.name) or fill(target.name, state)),
             bad_fingerprints={mark: by for mark, by in bad.items() if by != incident.id},
             rollbacks=max(0, begun - (incident.id in bad.values())),
             restored_by=await self._restored_by(target, state, bad.values(), incident),
