@@ -2,8 +2,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-# Two workers suit most machines: several tests start servers of their own. Tests of one group share them.
-PYTEST_ARGS ?= -n 2 --dist loadgroup
+# Two workers suit most machines: several tests start servers of their own. A file stays on one worker, with its servers.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

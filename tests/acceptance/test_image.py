@@ -13,7 +13,7 @@ import pytest
 from tests.harness import docker as harness
 from tests.harness.docker import Docker
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("docker"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "responder:test"
