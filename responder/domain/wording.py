@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from responder.domain.quantity import format_duration
 
-_CONTROL = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029), " ")
+# Control characters, line separators, and what reverses the direction of text.
+_CONTROL = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), " ")
 
 
 def one_line(text: str, limit: int = 120) -> str:
