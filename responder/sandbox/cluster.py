@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import socket
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-import uvicorn
 
 from responder.ports import Clock
 from responder.sandbox.api.access import Tokens
@@ -23,20 +18,12 @@ from responder.sandbox.api.server import ApiServer
 from responder.sandbox.api.store import Json, Store
 from responder.sandbox.controllers.kubelet import Pace
 from responder.sandbox.controllers.loop import ControllerLoop
-
-HOST = "127.0.0.1"
+from responder.sandbox.loopback import LoopbackServer
 
 
 def machine_time() -> datetime:
     """The cluster plays another machine, so it has a clock of its own."""
     return datetime.now(UTC)  # noqa: TID251
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals belong to the process that embeds this server."""
-        yield
 
 
 class SandboxCluster:
@@ -56,44 +43,32 @@ class SandboxCluster:
         history: int = 2000,
         clock: Clock = machine_time,
     ) -> None:
-        self.port = port
         self.tokens = Tokens()
         self.store = Store(history)
         self.operations = Operations(self.store, clock)
         pace = Pace(timedelta(seconds=start_delay), timedelta(seconds=stop_delay), backoff=timedelta(seconds=backoff))
         self._controllers = ControllerLoop(self.operations, pace, clock)
         api = ApiServer(self.operations, self.tokens, clock, self._controllers.kubelet.log_of)
-        config = uvicorn.Config(
-            api.app(), lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1, server_header=False
-        )
-        self._server = _Server(config)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._server = LoopbackServer(api.app(), port)
+        self._controlling: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return self._server.url
 
     async def __aenter__(self) -> Self:
-        listener = socket.create_server((HOST, self.port), backlog=128)
-        self.port = listener.getsockname()[1]
         self._controllers.kubelet.register_node()
         for name in ("default", "kube-system"):
             self.create_namespace(name)
-        self._tasks = [
-            asyncio.create_task(self._server.serve(sockets=[listener]), name="sandbox API"),
-            asyncio.create_task(self._controllers.run(), name="sandbox controllers"),
-        ]
-        while not self._server.started:
-            if self._tasks[0].done():
-                await self._tasks[0]
-                raise RuntimeError("the sandbox API ended before it started")
-            await asyncio.sleep(0.005)
+        await self._server.start()
+        self._controlling = asyncio.create_task(self._controllers.run(), name="sandbox controllers")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.store.close()  # ends the watches, which would hold up the server
-        self._server.should_exit = True
-        await asyncio.gather(*self._tasks)
+        self.store.close()  # ends the watches, which would hold up the server, and the controllers
+        await self._server.stop()
+        if self._controlling is not None:
+            await self._controlling
 
     def kubeconfig(self, user: str = "admin") -> Json:
         """user: admin, viewer (reads everything, writes nothing) or nobody (no rights at all).

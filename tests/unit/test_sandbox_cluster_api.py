@@ -367,7 +367,7 @@ async def test_what_happens_to_pods_is_told_by_events(cluster: SandboxCluster, a
 
 async def test_leaving_the_cluster_ends_watches_and_frees_the_port() -> None:
     async with SandboxCluster() as cluster:
-        url, port = cluster.url, cluster.port
+        url = cluster.url
         client = client_of(cluster, cluster.tokens.admin)
         stream = client.stream("GET", DEPLOYMENTS, params={"watch": "true"})
         lines = (await stream.__aenter__()).aiter_lines()
@@ -378,8 +378,8 @@ async def test_leaving_the_cluster_ends_watches_and_frees_the_port() -> None:
     await client.aclose()
     with pytest.raises(httpx.ConnectError):
         await httpx.AsyncClient(trust_env=False).get(f"{url}/readyz")
-    async with SandboxCluster(port) as again:
-        assert again.port == port
+    async with SandboxCluster(int(url.rpartition(":")[2])) as again:
+        assert again.url == url
 
 
 async def test_the_kubeconfig_is_for_its_owner_only(cluster: SandboxCluster, tmp_path: Path) -> None:

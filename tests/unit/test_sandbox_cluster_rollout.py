@@ -261,7 +261,7 @@ def test_a_namespace_takes_everything_with_it(world: World) -> None:
     world.run(5)
     world.operations.delete(NAMESPACES, "", "shop", {})
     world.run(5)
-    assert world.operations.store.all() == []
+    assert world.operations.store.metadata() == []
 
 
 def test_the_controllers_come_to_rest(world: World) -> None:

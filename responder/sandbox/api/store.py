@@ -11,14 +11,15 @@ Json = dict[str, Any]
 Value = TypeVar("Value")
 
 
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(element) for key, element in value.items()}
+    return [_copied(element) for element in value] if isinstance(value, list) else value
+
+
 def copied(value: Value) -> Value:
     """A deep copy of a JSON value; several times as fast as copy.deepcopy, which the controllers would feel."""
-    made: Any = value
-    if isinstance(value, dict):
-        made = {key: copied(element) for key, element in value.items()}
-    elif isinstance(value, list):
-        made = [copied(element) for element in value]
-    return cast("Value", made)
+    return cast("Value", _copied(value))
 
 
 class HistoryGoneError(Exception):
@@ -62,8 +63,12 @@ class Store:
         keys = sorted(key for key in self._objects if key[0] == plural and namespace in (None, key[1]))
         return [copied(self._objects[key]) for key in keys]
 
-    def all(self) -> list[tuple[str, Json]]:
-        return [(key[0], copied(item)) for key, item in self._objects.items()]
+    def metadata(self) -> list[tuple[str, Json]]:
+        """Kind (plural) and metadata of everything. Not copies: only to be read."""
+        return [(key[0], item["metadata"]) for key, item in self._objects.items()]
+
+    def count(self, plural: str) -> int:
+        return sum(key[0] == plural for key in self._objects)
 
     def put(self, plural: str, item: Json) -> Json:
         """Write an object and return it with its new resource version."""

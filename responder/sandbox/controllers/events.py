@@ -46,7 +46,7 @@ class EventRecorder:
         self._prune()
 
     def _prune(self) -> None:
-        events = self._store.items(EVENTS.plural)
-        if len(events) > KEPT:
+        if self._store.count(EVENTS.plural) > KEPT:
+            events = self._store.items(EVENTS.plural)
             oldest = min(events, key=lambda event: (event["lastTimestamp"], int(event["metadata"]["resourceVersion"])))
             self._store.remove(EVENTS.plural, oldest["metadata"]["namespace"], oldest["metadata"]["name"])

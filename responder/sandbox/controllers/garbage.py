@@ -6,9 +6,11 @@ from responder.sandbox.api.operations import FINALIZERS, Operations
 from responder.sandbox.api.resources import BY_PLURAL, NAMESPACES, SERVICE_ACCOUNTS
 from responder.sandbox.api.store import Json
 
+Found = tuple[str, Json]  # plural and metadata
 
-def _key(item: Json) -> tuple[str, str]:
-    return item["metadata"].get("namespace", ""), item["metadata"]["name"]
+
+def _key(metadata: Json) -> tuple[str, str]:
+    return metadata.get("namespace", ""), metadata["name"]
 
 
 class GarbageCollector:
@@ -17,40 +19,42 @@ class GarbageCollector:
 
     def reconcile(self) -> None:
         self._namespaces()
-        items = self._store.all()
-        owners = {item["metadata"]["uid"]: item for _, item in items}
-        dependants: dict[str, list[tuple[str, Json]]] = {}
-        for plural, item in items:
-            for owner in item["metadata"].get("ownerReferences", []):
-                dependants.setdefault(owner["uid"], []).append((plural, item))
-        for plural, item in items:
-            references = item["metadata"].get("ownerReferences", [])
-            if references and not any(owner["uid"] in owners for owner in references):
-                self._delete(plural, item, "Background")
-        for plural, item in items:
-            self._finalize(plural, item, dependants.get(item["metadata"]["uid"], []))
+        found = self._store.metadata()
+        living = {metadata["uid"] for _, metadata in found}
+        dependants: dict[str, list[Found]] = {}
+        for plural, metadata in found:
+            owners = [owner["uid"] for owner in metadata.get("ownerReferences", [])]
+            for uid in owners:
+                dependants.setdefault(uid, []).append((plural, metadata))
+            if owners and living.isdisjoint(owners):
+                self._delete(plural, metadata, "Background")
+        for plural, metadata in found:
+            if metadata.get("finalizers"):
+                self._finalize(plural, metadata, dependants.get(metadata["uid"], []))
 
-    def _finalize(self, plural: str, item: Json, dependants: list[tuple[str, Json]]) -> None:
-        finalizers = item["metadata"].get("finalizers", [])
+    def _finalize(self, plural: str, owner: Json, dependants: list[Found]) -> None:
+        finalizers = owner["finalizers"]
         if FINALIZERS["Foreground"] in finalizers:
             for kind, dependant in dependants:
                 self._delete(kind, dependant, "Foreground")
             if not dependants:
-                self._release(plural, item, FINALIZERS["Foreground"])
+                self._release(plural, owner, FINALIZERS["Foreground"])
         elif FINALIZERS["Orphan"] in finalizers:
             for kind, dependant in dependants:
-                metadata = dependant["metadata"]
-                kept = [owner for owner in metadata["ownerReferences"] if owner["uid"] != item["metadata"]["uid"]]
-                current = self._store.get(kind, *_key(dependant))
-                if current is not None:
-                    current["metadata"].pop("ownerReferences", None)
-                    if kept:
-                        current["metadata"]["ownerReferences"] = kept
-                    self._store.put(kind, current)
-            self._release(plural, item, FINALIZERS["Orphan"])
+                self._cut_loose(kind, dependant, owner["uid"])
+            self._release(plural, owner, FINALIZERS["Orphan"])
 
-    def _release(self, plural: str, item: Json, finalizer: str) -> None:
-        current = self._store.get(plural, *_key(item))
+    def _cut_loose(self, plural: str, dependant: Json, uid: str) -> None:
+        current = self._store.get(plural, *_key(dependant))
+        if current is None:
+            return
+        kept = [owner for owner in current["metadata"].pop("ownerReferences", []) if owner["uid"] != uid]
+        if kept:
+            current["metadata"]["ownerReferences"] = kept
+        self._store.put(plural, current)
+
+    def _release(self, plural: str, owner: Json, finalizer: str) -> None:
+        current = self._store.get(plural, *_key(owner))
         if current is None:
             return
         kept = [name for name in current["metadata"].get("finalizers", []) if name != finalizer]
@@ -58,12 +62,11 @@ class GarbageCollector:
             current["metadata"]["finalizers"] = kept
             self._store.put(plural, current)
         else:
-            self._store.remove(plural, *_key(item))
+            self._store.remove(plural, *_key(owner))
 
-    def _delete(self, plural: str, item: Json, policy: str) -> None:
-        namespace, name = _key(item)
-        if not item["metadata"].get("deletionTimestamp") and self._store.get(plural, namespace, name) is not None:
-            self._operations.delete(BY_PLURAL[plural], namespace, name, {"propagationPolicy": policy})
+    def _delete(self, plural: str, metadata: Json, policy: str) -> None:
+        if not metadata.get("deletionTimestamp") and self._store.get(plural, *_key(metadata)) is not None:
+            self._operations.delete(BY_PLURAL[plural], *_key(metadata), {"propagationPolicy": policy})
 
     def _namespaces(self) -> None:
         for namespace in self._store.items(NAMESPACES.plural):
@@ -73,8 +76,8 @@ class GarbageCollector:
                     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
                     self._operations.create(SERVICE_ACCOUNTS, name, account)
                 continue
-            inside = [(plural, item) for plural, item in self._store.all() if item["metadata"].get("namespace") == name]
-            for plural, item in inside:
-                self._delete(plural, item, "Background")
+            inside = [found for found in self._store.metadata() if found[1].get("namespace") == name]
+            for plural, metadata in inside:
+                self._delete(plural, metadata, "Background")
             if not inside:
                 self._store.remove(NAMESPACES.plural, "", name)
