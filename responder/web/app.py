@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import structlog
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -55,15 +57,13 @@ class Surface:
         self._intakes = intakes
         self._pages = pages
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http":
-            await self._pages(scope, receive, send)
-            return
+            return self._pages(scope, receive, send)
         intake = self._intakes.get(scope["path"])
-        if intake is not None:
-            await intake(scope, receive, send)
-            return
+        return self._page(scope, receive, send) if intake is None else intake(scope, receive, send)
 
+    async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def hardened(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import timedelta
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class ReadingDeadline:
@@ -18,23 +22,23 @@ class ReadingDeadline:
         self._overdue: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def __enter__(self) -> None:
+    async def keep(self, reading: Awaitable[T]) -> T:
+        """Await `reading`. Raises TimeoutError when the deadline, and nobody else, ended it."""
         loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
+        task = asyncio.current_task(loop)
         assert task is not None
         self._since[task] = loop.time()
         if self._timer is None:
             self._timer = loop.call_later(self._within, self._look)
-
-    def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _trace: object) -> None:
-        """Raises TimeoutError when the deadline, and nobody else, cancelled the task."""
-        task = asyncio.current_task()
-        assert task is not None
-        del self._since[task]
-        if self._overdue and task in self._overdue:
+        try:
+            return await reading
+        except asyncio.CancelledError:
+            if task in self._overdue and task.uncancel() == 0:
+                raise TimeoutError from None
+            raise
+        finally:
+            del self._since[task]
             self._overdue.discard(task)
-            if task.uncancel() == 0 and kind is asyncio.CancelledError:
-                raise TimeoutError
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hmac import compare_digest
 from ipaddress import ip_address
 
@@ -58,11 +59,17 @@ class Tokens:
 def _admit_local(headers: Mapping[bytes, bytes]) -> None:
     """Without tokens only pages and tools that name this machine may come in: a web site that has its name point at
     127.0.0.1 (DNS rebinding) sends its own name."""
-    host = headers.get(b"host", b"localhost").decode("latin-1").lower()
-    name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
-    try:
-        local = name == "localhost" or name.endswith(".localhost") or ip_address(name).is_loopback
-    except ValueError:
-        local = False
-    if not local:
+    if not _names_this_machine(headers.get(b"host", b"localhost")):
         raise Problem(403, "without tokens only requests to localhost are answered", field="Host").error()
+
+
+@lru_cache(maxsize=64)
+def _names_this_machine(given: bytes) -> bool:
+    host = given.decode("latin-1").lower()
+    name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
