@@ -37,9 +37,10 @@ locks: $(VENV)/.dev
 lock: $(VENV)/.dev ## Write the lock files anew from pyproject.toml (make lock UPGRADE=--upgrade for newer versions)
 	@$(BIN)/python scripts/lock.py $(UPGRADE)
 
-bench: $(VENV)/.dev ## Measure the intake, memory and start-up
+bench: $(VENV)/.dev ## Measure the intake and the evaluator (make bench BENCH=--write updates docs/benchmarks.md)
 	@scripts/install-test-tools
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench
+	@$(BIN)/python -m bench.evaluator
+	@$(BIN)/python -m bench.intake $(BENCH)
 
 image: ## Build the container image responder:latest
 	docker build --tag responder:latest .
