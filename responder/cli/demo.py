@@ -63,6 +63,8 @@ class _Stage:
 
 
 async def _demo(once: bool, port: int) -> bool:
+    import httpx
+
     view = DemoView()
     async with AsyncExitStack() as stack:
         stage = await _set_up(stack, port, view)
@@ -71,6 +73,9 @@ async def _demo(once: bool, port: int) -> bool:
                 incident = await _tell(stage, view)
         except TimeoutError:
             view.say(f"The demo did not end within {_WITHIN:.0f} s; the service's log is {stage.folder / 'service.log'}")
+            return False
+        except httpx.HTTPError as error:
+            view.say(f"The service did not answer as it should: {error}. Its log is {stage.folder / 'service.log'}")
             return False
         report = stage.folder / "report.md"
         answer = await stage.http.get(f"/v1/incidents/{incident['id']}/report")

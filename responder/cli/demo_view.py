@@ -45,8 +45,9 @@ class DemoView:
 
     def prologue(self, service: str, cluster: str, folder: Path) -> None:
         self._console.print("[bold]Responder demo[/bold]: a bad deploy, from the first alert to resolved")
-        self.say(f"service  {service}   (SQLite, everything it keeps is in {folder})")
-        self.say(f"cluster  {cluster}   (played; kubectl works: --kubeconfig {folder / 'kubeconfig'})")
+        self.say(f"folder   {folder}")
+        self.say(f"service  {service}   (its database and its log are in the folder)")
+        self.say(f"cluster  {cluster}   (played; kubectl works with the kubeconfig in the folder)")
         self._console.print()
 
     def say(self, line: str) -> None:
