@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -58,9 +59,15 @@ class Store:
     def get(self, plural: str, namespace: str, name: str) -> Json | None:
         return copied(self._objects.get((plural, namespace, name)))
 
-    def items(self, plural: str, namespace: str | None = None) -> list[Json]:
-        """Ordered by namespace and name. namespace None means all."""
-        keys = sorted(key for key in self._objects if key[0] == plural and namespace in (None, key[1]))
+    def items(
+        self, plural: str, namespace: str | None = None, where: Callable[[Json], bool] = lambda _metadata: True
+    ) -> list[Json]:
+        """Ordered by namespace and name. namespace None means all. where: what the metadata must fulfil."""
+        keys = sorted(
+            key
+            for key, item in self._objects.items()
+            if key[0] == plural and namespace in (None, key[1]) and where(item["metadata"])
+        )
         return [copied(self._objects[key]) for key in keys]
 
     def metadata(self) -> list[tuple[str, Json]]:

@@ -13,8 +13,8 @@ def parse_timestamp(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def controller_of(item: Json) -> Json | None:
-    return next((owner for owner in item["metadata"].get("ownerReferences", []) if owner.get("controller")), None)
+def _controller_uid(metadata: Json) -> str | None:
+    return next((owner["uid"] for owner in metadata.get("ownerReferences", []) if owner.get("controller")), None)
 
 
 def owner_reference(resource: Resource, owner: Json) -> Json:
@@ -22,17 +22,22 @@ def owner_reference(resource: Resource, owner: Json) -> Json:
     return {**named, "uid": owner["metadata"]["uid"], "controller": True, "blockOwnerDeletion": True}
 
 
+def _is_adoptable(metadata: Json, owner: Json) -> bool:
+    return not metadata.get("deletionTimestamp") and matches_selector(owner["spec"]["selector"], metadata.get("labels") or {})
+
+
 def controlled(store: Store, plural: str, resource: Resource, owner: Json) -> list[Json]:
     """The objects this owner controls. Those that match its selector and have no controller are adopted."""
+    metadata = owner["metadata"]
+    may_adopt = not metadata.get("deletionTimestamp")
+    candidates = store.items(plural, metadata["namespace"], lambda other: _controller_uid(other) in (None, metadata["uid"]))
     found = []
-    for item in store.items(plural, owner["metadata"]["namespace"]):
-        holder = controller_of(item)
-        if holder is None and not (item["metadata"].get("deletionTimestamp") or owner["metadata"].get("deletionTimestamp")):
-            if matches_selector(owner["spec"]["selector"], item["metadata"].get("labels") or {}):
-                item["metadata"].setdefault("ownerReferences", []).append(owner_reference(resource, owner))
-                found.append(store.put(plural, item))
-        elif holder is not None and holder["uid"] == owner["metadata"]["uid"]:
+    for item in candidates:
+        if _controller_uid(item["metadata"]) is not None:
             found.append(item)
+        elif may_adopt and _is_adoptable(item["metadata"], owner):
+            item["metadata"].setdefault("ownerReferences", []).append(owner_reference(resource, owner))
+            found.append(store.put(plural, item))
     return found
 
 
