@@ -1,7 +1,7 @@
 # Everything here works on a machine that has Python 3.11 or newer and make. Start with `make run`.
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 # Two workers suit most machines: several tests start servers of their own. A file stays on one worker, with its servers.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
