@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-
 import structlog
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -57,11 +55,15 @@ class Surface:
         self._intakes = intakes
         self._pages = pages
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return self._pages(scope, receive, send)
+            await self._pages(scope, receive, send)
+            return
         intake = self._intakes.get(scope["path"])
-        return self._page(scope, receive, send) if intake is None else intake(scope, receive, send)
+        if intake is None:
+            await self._page(scope, receive, send)
+        else:
+            await intake(scope, receive, send)
 
     async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def hardened(message: Message) -> None:

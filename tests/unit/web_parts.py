@@ -29,14 +29,19 @@ BAD = Version("v42", "8", "cc" * 32, "dd" * 32, ("registry.example/shop:v42",), 
 
 @dataclass
 class FakeJournal:
-    """Keeps entries in memory. error: raised by every append. gate: when set, appends wait until it opens."""
+    """Keeps entries in memory. error: raised by every append. gate: when set, appends wait until it opens.
+
+    arrived: set when an append stands before the gate.
+    """
 
     error: Exception | None = None
     gate: asyncio.Event | None = None
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
     entries: list[tuple[EntryKind, datetime, tuple[Signal, ...]]] = field(default_factory=list)
 
     async def append(self, kind: EntryKind, at: datetime, signals: Sequence[Signal] = ()) -> int:
         if self.gate is not None:
+            self.arrived.set()
             await self.gate.wait()
         if self.error is not None:
             raise self.error

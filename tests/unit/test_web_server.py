@@ -1,0 +1,158 @@
+"""The HTTP surface behind the real server: streaming, limits, senders that misbehave, and still alive afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import httpx
+import pytest
+import uvicorn
+
+from responder.errors import JournalUnavailableError
+from responder.web.app import build_app
+from responder.web.server import server_config
+from responder.web.tokens import Tokens
+from tests.unit.web_parts import FakeJournal, Parts
+
+PATH = "/webhooks/alertmanager"
+ALERT = {"status": "firing", "labels": {"alertname": "A"}, "startsAt": "2026-03-01T11:58:00Z", "fingerprint": "f1"}
+BODY = json.dumps({"version": "4", "status": "firing", "alerts": [ALERT]}).encode()
+JSON = {"content-type": "application/json"}
+WITHIN = 10.0  # seconds, before a test gives up
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def served(parts: Parts) -> AsyncIterator[int]:
+    """The port of a real server on loopback."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = _Server(server_config(build_app(parts.services())))
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await running
+
+
+async def talk(port: int, *pieces: bytes, close: bool = False) -> bytes:
+    """Send raw bytes; return everything that comes back. close: hang up at once instead of reading."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in pieces:
+        writer.write(piece)
+    try:
+        if close:
+            return b""
+        async with asyncio.timeout(WITHIN):
+            return await reader.read()
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+
+
+def head(**headers: object) -> bytes:
+    lines = [f"POST {PATH} HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+async def assert_alive(port: int, parts: Parts) -> None:
+    before = len(parts.journal.entries)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        assert (await client.post(PATH, content=BODY, headers=JSON)).status_code == 202
+        assert (await client.get("/healthz")).status_code == 200
+    assert len(parts.journal.entries) == before + 1
+
+
+async def test_many_senders_at_once_are_all_journalled() -> None:
+    parts = Parts()
+    async with served(parts) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        answers = await asyncio.gather(*(client.post(PATH, content=BODY, headers=JSON) for _ in range(200)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert {answer.content for answer in answers} == {b'{"accepted":1,"ignored":0}'}
+    assert len(parts.journal.entries) == 200
+
+
+async def test_a_body_that_comes_in_pieces_is_put_together() -> None:
+    parts = Parts()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(BODY), 7):
+            yield BODY[start : start + 7]
+            await asyncio.sleep(0)
+
+    async with served(parts) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        answer = await client.post(PATH, content=pieces(), headers=JSON)
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 1, "ignored": 0})
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status"),
+    [
+        pytest.param((head(Content_Length=20_000_000), b"x" * 1000), b"413", id="20 MB are declared"),
+        pytest.param(
+            (head(Transfer_Encoding="chunked"), *[b"100000\r\n" + b" " * 0x100000 + b"\r\n"] * 20, b"0\r\n\r\n"),
+            b"413",
+            id="20 MB in pieces, not declared",
+        ),
+        pytest.param((head(Content_Length=100_000), b"[" * 100_000), b"400", id="nested 100 000 deep"),
+        pytest.param((head(Content_Length=0),), b"400", id="an empty body"),
+        pytest.param((head(Transfer_Encoding="chunked"), b"zzz\r\n"), b"400", id="a chunk of no size"),
+        pytest.param((b"NONSENSE\r\n\r\n",), b"400", id="no HTTP at all"),
+    ],
+)
+async def test_a_sender_that_misbehaves_gets_its_answer_and_the_service_stays_alive(
+    pieces: tuple[bytes, ...], status: bytes
+) -> None:
+    parts = Parts()
+    async with served(parts) as port:
+        answer = await talk(port, *pieces)
+        assert answer == b"" or answer.split(b" ")[1] == status
+        assert parts.journal.entries == []
+        await assert_alive(port, parts)
+
+
+async def test_a_sender_that_hangs_up_in_mid_body_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
+    parts = Parts()
+    async with served(parts) as port:
+        await talk(port, head(Content_Length=len(BODY)), BODY[:10], close=True)
+        await assert_alive(port, parts)
+    assert len(parts.journal.entries) == 1
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
+
+
+async def test_a_sender_that_hangs_up_while_the_journal_is_busy_is_journalled_all_the_same() -> None:
+    parts = Parts(journal=FakeJournal(gate=asyncio.Event()))
+    assert parts.journal.gate is not None
+    async with served(parts) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head(Content_Length=len(BODY)) + BODY)
+        async with asyncio.timeout(WITHIN):
+            await parts.journal.arrived.wait()
+        writer.close()
+        parts.journal.gate.set()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            assert (await client.post(PATH, content=BODY, headers=JSON)).status_code == 202
+    assert len(parts.journal.entries) == 2
+
+
+async def test_a_full_journal_answers_503_and_the_connection_can_be_used_again() -> None:
+    parts = Parts(journal=FakeJournal(error=JournalUnavailableError("full")), tokens=Tokens.of(webhook="hook-token"))
+    headers = {**JSON, "authorization": "Bearer hook-token"}
+    async with served(parts) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        refused = await client.post(PATH, content=BODY, headers=headers)
+        parts.journal.error = None
+        taken = await client.post(PATH, content=BODY, headers=headers)
+    assert (refused.status_code, taken.status_code) == (503, 202)
+    assert int(refused.headers["retry-after"]) >= 1
+    assert "server" not in refused.headers
