@@ -69,9 +69,10 @@ async def test_the_bad_version_s_exceeded_deadline_does_not_fail_the_rollback(
     cluster: Cluster, namespace: str, workload: DeploymentWorkload
 ) -> None:
     await cluster.roll_out(namespace, "app", "shop/app:1.0-slow")
-    await cluster.change(
-        namespace, "app", {"spec": {"progressDeadlineSeconds": 1, "strategy": {"type": "Recreate", "rollingUpdate": None}}}
-    )
+    one_by_one = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+    await cluster.change(namespace, "app", {"spec": {"progressDeadlineSeconds": 1, "strategy": one_by_one}})
+    # A controller that meets the new template while it writes the old status loses the condition, and the deadline with it.
+    await cluster.wait_available(namespace, "app")
     await cluster.deploy(namespace, "app", image="shop/app:1.1-unready")
     await cluster.until(workload.read, lambda state: state.rollout.phase is RolloutPhase.FAILED)
     await cluster.change(namespace, "app", {"spec": {"progressDeadlineSeconds": 60}})

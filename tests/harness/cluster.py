@@ -118,7 +118,8 @@ class Cluster:
 
     async def wait_available(self, namespace: str, name: str) -> Object:
         """Until the rollout of the Deployment as it is now is complete."""
-        return await self.until(lambda: self.get(namespace, name), is_rolled_out)
+        available: Object = await self.until(lambda: self.get(namespace, name), is_rolled_out)
+        return available
 
     async def until(self, read: Callable[[], Awaitable[Any]], holds: Callable[[Any], bool], seconds: float = 20) -> Any:
         """Poll `read` until `holds` is true of what it returns; return that."""

@@ -107,7 +107,7 @@ class ControlPlane:
         (self._folder / "tokens.csv").write_text(f'{self._token},test-admin,1,"system:masters"\n')
         self._start_etcd()
         certificate = self._start_api_server()
-        await self._until(certificate.exists)
+        await self._until_exists(certificate)
         self._write_kubeconfig(certificate)
         async with self.http() as http:
             await self._until_answers(http, "/readyz")
@@ -209,10 +209,9 @@ class ControlPlane:
         path.write_text(json.dumps(config))
         path.chmod(0o600)
 
-    async def _until(self, holds: object) -> None:
-        assert callable(holds)
+    async def _until_exists(self, path: Path) -> None:
         async with asyncio.timeout(_START_SECONDS):
-            while not holds():
+            while not await asyncio.to_thread(path.exists):
                 self._check_children()
                 await asyncio.sleep(0.05)
 
@@ -228,7 +227,7 @@ class ControlPlane:
     def _check_children(self) -> None:
         for child in self._children:
             if child.poll() is not None:
-                raise RuntimeError(f"{child.args} ended with {child.returncode}")
+                raise RuntimeError(f"{child.args!r} ended with {child.returncode}")
 
 
 def _die_with_parent() -> None:
@@ -269,6 +268,8 @@ def _is_alive(pid: int) -> bool:
 
 
 if __name__ == "__main__":
+    if missing := _what_is_missing():
+        sys.exit(missing)
     place = Path(sys.argv[1]).resolve()
     place.mkdir(parents=True, exist_ok=True)
     asyncio.run(keep(place, int(sys.argv[2]) if len(sys.argv) > 2 else None))

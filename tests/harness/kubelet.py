@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -88,16 +88,20 @@ class Kubelet:
         if known:
             known[1].cancel()
         steps = {"end": self._end, "live": self._live, "bind": self._bind}
-        self._lives[uid] = (phase, asyncio.create_task(self._guarded(steps[phase](pod))))
+        self._lives[uid] = (phase, asyncio.create_task(self._insist(steps[phase], pod)))
 
     def _forget(self, uid: str) -> None:
         known = self._lives.pop(uid, None)
         if known:
             known[1].cancel()
 
-    async def _guarded(self, life: Coroutine[Any, Any, None]) -> None:
-        with contextlib.suppress(httpx.HTTPError):
-            await life
+    async def _insist(self, step: Callable[[dict[str, Any]], Awaitable[None]], pod: dict[str, Any]) -> None:
+        """A request that failed would end the pod's life half-way: every step can be done again."""
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                await step(pod)
+                return
+            await asyncio.sleep(0.2)
 
     async def _bind(self, pod: dict[str, Any]) -> None:
         target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
