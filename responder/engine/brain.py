@@ -19,7 +19,7 @@ from responder.engine.conductor import Conductor
 from responder.engine.desk import IncidentDesk
 from responder.engine.evaluator import Evaluator
 from responder.engine.watch import Pulse
-from responder.errors import ResponderError
+from responder.errors import JournalUnavailableError
 from responder.ports import Clock, Entry, EntryKind, Incidents, Journal
 
 _log = structlog.get_logger(__name__)
@@ -55,6 +55,7 @@ class Brain:
         self._on_decision = on_decision
         self._on_folded = on_folded
         self._is_folded = False
+        self._is_up_to_date = False
         self._position = 0
         self._since_snapshot = 0
         self._missed: list[Decision] = []
@@ -81,6 +82,11 @@ class Brain:
         """Whether everything on record at the start has been folded."""
         return self._is_folded
 
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether everything folded has been acted on, too."""
+        return self._is_up_to_date
+
     def still_firing(self, incident: Incident) -> bool:
         """Whether any alert that this incident answers for is active now."""
         return any(self._evaluator.is_active(rule, group) for rule, group in incident.groups)
@@ -103,6 +109,8 @@ class Brain:
                     missed[decision.identity] = decision
             await asyncio.sleep(0)
         _log.info("journal_folded", position=self._position, from_snapshot=snapshot is not None)
+        if snapshot is None:
+            self._since_snapshot = _SNAPSHOT_EVERY  # without one, what fires and clears before a crash would not be told
         self._missed = list(missed.values())
         self._is_folded = True
 
@@ -116,25 +124,31 @@ class Brain:
         return position, body
 
     async def resume(self) -> None:
-        """Go on with what was open, and act on what fires without an incident."""
-        for incident in await self._incidents.list(open_only=True, limit=10_000):
-            _log.info("incident_resumed", incident=incident.id, status=incident.status.value)
-            self._lead(incident)
+        """Act on what fires without an incident, and go on with what was open.
+
+        In this order: under changed rules an alert may have another name, and must have joined before its incident asks for it.
+        """
+        unfinished = await self._incidents.list(open_only=True, limit=10_000)
         firing = {decision.identity for decision in self._evaluator.firing()}
         for decision in self._missed:
             if decision.identity not in firing:
                 reason = f"fired and cleared while Responder was down: {decision.reason}"
                 await self._handle([replace(decision, response=Response.NOTIFY, reason=reason)])
         await self._handle(self._evaluator.firing())
+        for incident in unfinished:
+            _log.info("incident_resumed", incident=incident.id, status=incident.status.value)
+            self._lead(incident)
+        self._is_up_to_date = True
+        await self._snapshot_if_due()
 
     # --- live ----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Fold new entries and let deadlines run out, until cancelled."""
         try:
-            await self.resume()
+            await self._durably(self.resume)
             while True:
-                await self._turn()
+                await self._durably(self._turn)
         finally:
             await self._stop_runs()
 
@@ -143,11 +157,13 @@ class Brain:
         wait = None if due is None else max(timedelta(0), due - self._clock())
         entries = await self._journal.wait(self._position, wait)
         if entries:
+            self._is_up_to_date = False
             decisions = self._fold(entries)
             self._on_folded(self._clock() - entries[-1].at)
             for decision in decisions:
                 self._on_decision(decision)
             await self._handle(decisions)
+            self._is_up_to_date = True
             await self._snapshot_if_due()
         elif due is not None and self._clock() >= due:
             await self._durably(lambda: self._journal.append(EntryKind.TICK, self._clock()))
@@ -177,8 +193,15 @@ class Brain:
     async def _respond(self, decision: Decision) -> None:
         if self._desk is None:
             raise RuntimeError("the brain has no desk")
-        incident = await self._desk.respond(decision)
-        if incident is not None and incident.is_open:
+        try:
+            incident = await self._desk.respond(decision)
+        except JournalUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 (the decision boundary: a bug with one decision must not stop the others)
+            _log.exception("decision_failed", rule=decision.rule, group=decision.group)
+            reason = f"internal error: {type(error).__name__}; nothing is done about: {decision.reason}"
+            incident = await self._desk.respond(replace(decision, response=Response.NOTIFY, reason=reason))
+        if incident.is_open:
             self._lead(incident)
 
     async def _durably(self, work: Callable[[], Awaitable[object]]) -> None:
@@ -186,25 +209,35 @@ class Brain:
         while True:
             try:
                 await work()
-            except ResponderError as error:
+            except JournalUnavailableError as error:
                 _log.error("database_unavailable", error=str(error), retry_in_s=_RETRY_PAUSE)
                 await asyncio.sleep(_RETRY_PAUSE)
             else:
                 return
 
     def _lead(self, incident: Incident) -> None:
+        """See to it that somebody leads this incident: it may have been opened by an attempt that looked as if it had failed."""
         if self._conductor is None:
             raise RuntimeError("the brain has no conductor")
+        if incident.id in self._runs:
+            return
         task = asyncio.create_task(self._conductor.conduct(incident.id), name=f"run {incident.id}")
         self._runs[incident.id] = task
-        task.add_done_callback(lambda _: self._runs.pop(incident.id, None))
+        task.add_done_callback(lambda ended: self._let_go(incident.id, ended))
+
+    def _let_go(self, incident_id: str, run: asyncio.Task[None]) -> None:
+        self._runs.pop(incident_id, None)
+        if not run.cancelled() and (error := run.exception()) is not None:
+            _log.error("run_lost", incident=incident_id, exc_info=error)  # led again at the next decision that joins, or start
 
     async def _snapshot_if_due(self) -> None:
         if self._since_snapshot >= _SNAPSHOT_EVERY:
             await self.snapshot()
 
     async def snapshot(self) -> None:
-        """Keep the state, so that the next start is short and old entries may go."""
+        """Keep the state, so that the next start is short and old entries may go. It waits while decisions are in hand."""
+        if not self._is_up_to_date:
+            return
         self._since_snapshot = 0
         await self._journal.save_snapshot(self._position, self._digest, self._evaluator.snapshot())
 

@@ -265,7 +265,7 @@ class Conductor:
                 [self._desk.event("failing", reason)],
                 [Tell(Moment.FAILED, f"{reason}. {acted} Responder does nothing more on its own.")],
             )
-        for step in _plan(incident).on_failure:
+        for step in incident.plan.on_failure if incident.plan else ():
             await self._runner.run(await self._get(incident_id), step, Phase.ON_FAILURE)
         await self._desk.change(
             incident_id,

@@ -71,9 +71,9 @@ class IncidentDesk:
         self._locks: dict[str, asyncio.Lock] = {}
         self._progress: dict[str, str] = {}
 
-    async def respond(self, decision: Decision) -> Incident | None:
-        """Act on a decision to respond: a new incident, or None when it was handled before or joined another."""
-        while await self._incidents.find(decision.identity) is None:
+    async def respond(self, decision: Decision) -> Incident:
+        """Act on a decision to respond: a new incident, or the one that handled or handles it, its own or one it joined."""
+        while (known := await self._incidents.find(decision.identity)) is None:
             incident = self._new_incident(decision)
             event = IncidentEvent(incident.opened_at, "opened", decision.reason, {"value": decision.value})
             incident, outbox = self._outbox(incident, self._opening(incident, decision))
@@ -88,7 +88,9 @@ class IncidentDesk:
                 return recorded
             if result is OpenResult.BUSY:
                 await self._join(recorded, decision)
-        return None
+            if result is OpenResult.KNOWN:
+                return recorded
+        return known
 
     def _opening(self, incident: Incident, decision: Decision) -> Sequence[Tell]:
         if not incident.is_open:

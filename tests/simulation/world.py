@@ -218,11 +218,19 @@ class World:
         self, name: str, status: SignalStatus = SignalStatus.FIRING, *, key: str = "", ago: float = 30, **annotations: str
     ) -> None:
         """ago: seconds since the alert began."""
+        await self.deliver(self.signal(name, status, key=key, ago=ago, **annotations))
+
+    async def deliver(self, *signals: Signal) -> None:
+        """All of them in one delivery."""
+        await self.database.journal.append(EntryKind.SIGNALS, wall(), signals)
+
+    def signal(
+        self, name: str, status: SignalStatus = SignalStatus.FIRING, *, key: str = "", ago: float = 30, **annotations: str
+    ) -> Signal:
         now = wall()
         labels = {"alertname": name, "deployment": "app", "source": "alertmanager"}
         began = self.began.setdefault((name, key), now - timedelta(seconds=ago))
-        signal = Signal("alertmanager", key or name, status, labels, annotations, began, None, now)
-        await self.database.journal.append(EntryKind.SIGNALS, now, [signal])
+        return Signal("alertmanager", key or name, status, labels, annotations, began, None, now)
 
     began: dict[tuple[str, str], datetime] = field(default_factory=dict)
 
@@ -240,6 +248,14 @@ class World:
 
     async def all_incidents(self) -> list[Incident]:
         return list(reversed(await self.database.incidents.list(limit=100)))
+
+    async def settled_start(self) -> None:
+        """Wait until the brain has gone on with what was open."""
+        async with asyncio.timeout(20):
+            while True:
+                if self.brain.is_up_to_date:
+                    return
+                await asyncio.sleep(0.005)
 
     async def settled(self) -> None:
         """Wait until everything journalled has been decided on."""
