@@ -123,8 +123,13 @@ async def serving(settings: Settings, *, kubeconfig: str | None = None) -> Async
 
 def _listen(settings: Settings) -> socket.socket:
     try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)  # the protocol is named: without it Nagle's delay stays on
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+        return listener
     except OSError as error:
         raise SettingsError(f"RESPONDER_HOST, RESPONDER_PORT: can't listen there: {error.strerror or error}") from error
 

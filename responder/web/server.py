@@ -15,6 +15,7 @@ def server_config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uv
         loop="uvloop",
         http="httptools",
         ws="none",
+        interface="asgi3",  # named, so that no guess is made about callables that are no coroutine functions
         lifespan="off",  # the wiring owns what runs beside the server
         log_config=None,
         access_log=False,
