@@ -25,6 +25,7 @@ class Signal:
     value: number sent as a number; None when the sender only gives text (see the rule's `value.from`).
     passed: for point events with a verdict (smoke tests); None otherwise.
     link: page for humans, "" when unknown.
+    id: names this very observation at its source; the same id counts once. "" when the source gives none.
     """
 
     source: str
@@ -38,3 +39,4 @@ class Signal:
     value: float | None = None
     passed: bool | None = None
     link: str = ""
+    id: str = ""

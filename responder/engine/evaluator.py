@@ -11,6 +11,7 @@ decisions do not depend on how often `tick` was called in between.
 - An inconclusive number never counts towards acting. A group of nothing else asks when `for` runs out; a group that fires
   stays firing, because a missing number is no all-clear.
 - A point event responds at once if the rule has no `for`, and leaves nothing behind; otherwise it is ignored.
+- A signal with an id counts once (see `seen_ids`); a point event with an id that is older than ids are remembered is ignored.
 - Ended episodes are remembered for `alerts.ENDED_FOR` and at most `alerts.ENDED_LIMIT` of them.
 """
 
@@ -29,6 +30,7 @@ from responder.engine.alerts import Alert, EndedEpisodes, Member
 from responder.engine.evaluator_snapshot import decode, encode
 from responder.engine.groups import Groups
 from responder.engine.rule_table import Match, Reading, RuleTable, Watch
+from responder.engine.seen_ids import SEEN_FOR, SeenIds
 
 
 class Evaluator:
@@ -39,6 +41,7 @@ class Evaluator:
         self._kept = self._table.kept
         self._alerts: dict[tuple[str, str], Alert] = {}
         self._ended = EndedEpisodes()
+        self._seen = SeenIds()
         self._groups = Groups(self._kept)
 
     def observe(self, signals: Sequence[Signal], now: datetime) -> list[Decision]:
@@ -49,7 +52,9 @@ class Evaluator:
         for signal in signals:
             alert_id = (signal.source, signal.key)
             alert = self._alerts.get(alert_id)
-            if signal.status is SignalStatus.FIRING:
+            if signal.id and not self._seen.is_new(signal.source, signal.id, now):
+                found: str | list[Decision] = reasons.SEEN
+            elif signal.status is SignalStatus.FIRING:
                 found = self._open(signal, now) if alert is None else self._go_on(alert, signal, now)
             elif signal.status is SignalStatus.RESOLVED:
                 found = self._resolve(alert, signal, now)
@@ -97,14 +102,14 @@ class Evaluator:
 
     def snapshot(self) -> bytes:
         """The state, to be restored with the same rulebook."""
-        return encode(self._table, self._alerts, self._ended, self._groups)
+        return encode(self._table, self._alerts, self._ended, self._groups, self._seen)
 
     def restore(self, body: bytes) -> None:
         """Take a snapshot's state instead of the present one.
 
         Raises ValueError when it was made by another version or another rulebook; the state is then unchanged: fold the journal.
         """
-        self._alerts, self._ended, self._groups = decode(self._table, body)
+        self._alerts, self._ended, self._groups, self._seen = decode(self._table, body)
 
     # --- one signal: a reason to ignore it, or decisions ------------------------------------------------------------------
 
@@ -199,6 +204,8 @@ class Evaluator:
         ]
 
     def _occur(self, alert: Alert | None, signal: Signal, now: datetime) -> str | list[Decision]:
+        if signal.id and signal.started_at is not None and now - signal.started_at > SEEN_FOR:
+            return reasons.EVENT_TOO_OLD
         if signal.passed:
             return reasons.PASSED
         if alert is not None:

@@ -16,6 +16,7 @@ from responder.domain.rule_state import GroupState
 from responder.engine.alerts import Alert, EndedEpisodes, Member
 from responder.engine.groups import Group, Groups
 from responder.engine.rule_table import RuleTable
+from responder.engine.seen_ids import SeenIds
 
 FORMAT = 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,7 +25,7 @@ _MICROSECOND = timedelta(microseconds=1)
 Alerts = dict[tuple[str, str], Alert]
 
 
-def encode(table: RuleTable, alerts: Alerts, ended: EndedEpisodes, groups: Groups) -> bytes:
+def encode(table: RuleTable, alerts: Alerts, ended: EndedEpisodes, groups: Groups, seen: SeenIds) -> bytes:
     return orjson.dumps(
         {
             "format": FORMAT,
@@ -33,11 +34,12 @@ def encode(table: RuleTable, alerts: Alerts, ended: EndedEpisodes, groups: Group
             "ended": [[*alert_id, _pack(start), _pack(seen)] for alert_id, start, seen in ended.items()],
             "groups": [_group_row(group) for group in groups],
             "cleared": [[*key, _pack(at)] for key, at in groups.cleared()],
+            "seen": [[*signal_id, _pack(at)] for signal_id, at in seen],
         }
     )
 
 
-def decode(table: RuleTable, body: bytes) -> tuple[Alerts, EndedEpisodes, Groups]:
+def decode(table: RuleTable, body: bytes) -> tuple[Alerts, EndedEpisodes, Groups, SeenIds]:
     """Raises ValueError when the snapshot is damaged, or not of this format and rulebook."""
     try:
         return _decode(table, orjson.loads(body))
@@ -45,7 +47,7 @@ def decode(table: RuleTable, body: bytes) -> tuple[Alerts, EndedEpisodes, Groups
         raise ValueError(f"the snapshot is damaged: {error!r}") from error
 
 
-def _decode(table: RuleTable, state: Any) -> tuple[Alerts, EndedEpisodes, Groups]:
+def _decode(table: RuleTable, state: Any) -> tuple[Alerts, EndedEpisodes, Groups, SeenIds]:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError("the snapshot has another format")
     if state.get("rulebook") != [table.digest, len(table.watches), list(table.kept)]:
@@ -68,7 +70,9 @@ def _decode(table: RuleTable, state: Any) -> tuple[Alerts, EndedEpisodes, Groups
     ended = EndedEpisodes()
     for source, key, start, seen in state["ended"]:
         ended.remember((source, key), _unpack(start), _unpack(seen))
-    return alerts, ended, groups
+    seen = SeenIds()
+    seen.put_all(((source, signal_id), _unpack(at)) for source, signal_id, at in state.get("seen", []))
+    return alerts, ended, groups, seen
 
 
 def _alert_row(alert: Alert) -> list[object]:

@@ -38,7 +38,10 @@ def from_micros(micros: int) -> datetime:
 
 
 def encode_signals(signals: Sequence[Signal]) -> bytes:
-    """Positional arrays, in the order of the fields. Raises InvalidInputError for text that is not Unicode (lone surrogates)."""
+    """Positional arrays, in the order of the fields; the last one, `id`, is left out when it is empty.
+
+    Raises InvalidInputError for text that is not Unicode (lone surrogates).
+    """
     if not signals:
         return b""
     try:
@@ -49,7 +52,7 @@ def encode_signals(signals: Sequence[Signal]) -> bytes:
 
 def _signal_row(signal: Signal) -> tuple[object, ...]:
     started, ended, value = signal.started_at, signal.ended_at, signal.value
-    return (
+    row = (
         signal.source,
         signal.key,
         signal.status.value,
@@ -62,6 +65,7 @@ def _signal_row(signal: Signal) -> tuple[object, ...]:
         signal.passed,
         signal.link,
     )
+    return (*row, signal.id) if signal.id else row
 
 
 def decode_signals(body: bytes) -> tuple[Signal, ...]:
@@ -71,7 +75,7 @@ def decode_signals(body: bytes) -> tuple[Signal, ...]:
 
 
 def _signal_of(row: Sequence[Any]) -> Signal:
-    source, key, status, labels, annotations, started, ended, received, value, passed, link = row
+    source, key, status, labels, annotations, started, ended, received, value, passed, link, *rest = row
     return Signal(
         source,
         key,
@@ -84,6 +88,7 @@ def _signal_of(row: Sequence[Any]) -> Signal:
         float(value) if isinstance(value, str) else value,
         passed,
         link,
+        rest[0] if rest else "",
     )
 
 

@@ -47,6 +47,7 @@ signals = st.builds(
     value=st.none() | st.floats(allow_nan=False),
     passed=st.none() | st.booleans(),
     link=unicode_text,
+    id=unicode_text,
 )
 plain = st.recursive(
     st.none()
@@ -102,6 +103,12 @@ def test_not_a_number_stays_not_a_number() -> None:
     (back,) = decode_signals(encode_signals([signal(value=math.nan)]))
     assert back.value is not None
     assert math.isnan(back.value)
+
+
+def test_a_signal_without_an_id_is_written_as_before_there_were_ids_and_such_rows_are_still_read() -> None:
+    row = b'[["events","k","occurred",{},{},null,null,%d,null,null,""]]' % to_micros(NOW)
+    assert encode_signals([signal()]) == row
+    assert decode_signals(row) == (signal(),)
 
 
 def test_labels_may_be_any_mapping() -> None:
