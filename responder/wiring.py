@@ -129,9 +129,10 @@ def _listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(2048)
-        return listener
     except OSError as error:
         raise SettingsError(f"RESPONDER_HOST, RESPONDER_PORT: can't listen there: {error.strerror or error}") from error
+    else:
+        return listener
 
 
 class _Tasks:
