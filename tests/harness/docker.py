@@ -61,8 +61,8 @@ class Docker:
             raise
 
     def logs(self, container: str) -> str:
-        """What the container printed, both streams."""
-        return self("logs", container, errors_too=True)
+        """The last lines that the container printed, on both streams."""
+        return self("logs", "--tail", "40", container, errors_too=True)
 
     def _run(self, arguments: tuple[str, ...], timeout: float, errors_too: bool) -> str:
         command = ["docker", "--host", f"unix://{self._socket}", *arguments]
