@@ -60,13 +60,13 @@ async def test_an_expired_resource_version_starts_over(
 ) -> None:
     await cluster.roll_out(namespace, "app", "shop/app:1.0")
     await seen(states, "1.0")
-    proxy.expire_next_watch = True
+    proxy.expire_watches = True
     proxy.cut_watches()
 
     await cluster.deploy(namespace, "app", image="shop/app:1.1")
 
     await seen(states, "1.1")
-    assert proxy.expire_next_watch is False
+    assert proxy.expire_watches is False
 
 
 async def test_a_missing_right_is_waited_for(

@@ -43,6 +43,10 @@ class Request:
     def is_watch(self) -> bool:
         return "watch" in self.query
 
+    @property
+    def is_list_of_one(self) -> bool:
+        return "fieldSelector" in self.query and not self.is_watch
+
     def json(self) -> Any:
         return json.loads(self.body)
 
@@ -52,7 +56,10 @@ async def pass_on(_: Request, forward: Forward) -> httpx.Response | None:
 
 
 class KubernetesProxy:
-    """rule: gets every request but watches and a way to forward it; what it returns is answered, None cuts the connection."""
+    """rule: gets every request but watches and a way to forward it; what it returns is answered, None cuts the connection.
+
+    expire_watches: every watch is told that its resourceVersion is too old, until the object has been listed again.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -60,7 +67,7 @@ class KubernetesProxy:
         self._watches: set[asyncio.StreamWriter] = set()
         self._handlers: set[asyncio.Task[None]] = set()
         self.requests: list[Request] = []
-        self.expire_next_watch = False
+        self.expire_watches = False
         self.rule: Callable[[Request, Forward], Awaitable[httpx.Response | None]] = pass_on
 
     async def __aenter__(self) -> Self:
@@ -123,6 +130,8 @@ class KubernetesProxy:
         if request.is_watch:
             await self._stream_until_left(request, reader, writer)
             return False
+        if request.is_list_of_one:
+            self.expire_watches = False
         response = await self.rule(request, lambda: self._forward(request))
         if response is None:
             return False
@@ -151,8 +160,7 @@ class KubernetesProxy:
             await asyncio.gather(left, streaming, return_exceptions=True)
 
     async def _stream(self, request: Request, writer: asyncio.StreamWriter) -> None:
-        if self.expire_next_watch:
-            self.expire_next_watch = False
+        if self.expire_watches:
             writer.write(_EXPIRED)
             await writer.drain()
             return
