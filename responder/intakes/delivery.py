@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
+from typing import Protocol
 
 from responder.domain.signal import Signal
+
+NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,5 +26,10 @@ class ParsedDelivery:
     receiver: str = ""
 
 
-# Body and time of arrival to signals. Raises InvalidInputError, with the field, when nothing can be made of the body.
-Parse = Callable[[bytes, datetime], ParsedDelivery]
+class Parse(Protocol):
+    """Body, time of arrival and headers (names in small letters) to signals.
+
+    Raises InvalidInputError, with the field, when nothing can be made of the body.
+    """
+
+    def __call__(self, body: bytes, received_at: datetime, headers: Mapping[bytes, bytes] = ..., /) -> ParsedDelivery: ...
