@@ -28,6 +28,7 @@ from responder.engine.conductor import Conductor
 from responder.engine.desk import IncidentDesk
 from responder.engine.evaluator import Evaluator
 from responder.engine.facts import FactFinder
+from responder.engine.last_look import LastLook
 from responder.engine.ledger_keeper import LedgerKeeper
 from responder.engine.outbox import DeliveryOutcome, OutboxWorker
 from responder.engine.runner import StepRunner
@@ -241,20 +242,21 @@ class _Parts:
             link_to=self._link_to,
             on_closed=lambda incident: metrics.rollback_runs.labels(incident.status.value).inc(),
         )
+        facts = FactFinder(self._workloads, database.ledger, database.incidents, wall_clock)
         runner = StepRunner(
             desk=desk,
             actions=build_actions(http),
             workloads=self._workloads,
             ledger=database.ledger,
             targets=self._targets,
-            still_firing=brain.still_firing,
+            look=LastLook(facts=facts, targets=self._targets, still_firing=brain.still_firing, clock=wall_clock),
             clock=wall_clock,
             secrets=self._settings.secrets(),
         )
         conductor = Conductor(
             desk=desk,
             runner=runner,
-            facts=FactFinder(self._workloads, database.ledger, database.incidents, wall_clock),
+            facts=facts,
             targets=self._targets,
             still_firing=brain.still_firing,
             has_cleared=brain.has_cleared,

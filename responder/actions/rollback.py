@@ -29,6 +29,9 @@ class Rollback:
             await context.mark_acted()
             await context.record(_intent(pin, "patch"))
 
+        if context.intent is not None and context.intent.get("stage") == "rollout":
+            # The change was made before: if the bad version is back, somebody put it there.
+            return await _rolled_out(workload, pin, context)
         done = await workload.roll_back(pin, before_write)
         context.progress(done)
         await context.record(_intent(pin, "rollout"))

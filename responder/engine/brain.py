@@ -128,7 +128,11 @@ class Brain:
 
         In this order: under changed rules an alert may have another name, and must have joined before its incident asks for it.
         """
+        if self._conductor is None:
+            raise RuntimeError("the brain has no conductor")
         unfinished = await self._incidents.list(open_only=True, limit=10_000)
+        for incident in unfinished:
+            self._conductor.expect(incident)
         firing = {decision.identity for decision in self._evaluator.firing()}
         for decision in self._missed:
             if decision.identity not in firing:

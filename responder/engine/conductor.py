@@ -20,6 +20,7 @@ from responder.domain.rulebook import Mode, OnStepFailure, Plan, Step, Target
 from responder.domain.selection import Choice, describe
 from responder.domain.version import Pin, WorkloadState
 from responder.domain.wording import spell_duration
+from responder.engine.claims import Claims
 from responder.engine.desk import IncidentDesk, Tell
 from responder.engine.facts import FactFinder
 from responder.engine.runner import StepOutcome, StepRunner
@@ -65,6 +66,12 @@ class Conductor:
         self._has_cleared = has_cleared
         self._pulse = pulse
         self._clock = clock
+        self._claims = Claims()
+
+    def expect(self, incident: Incident) -> None:
+        """Before any incident is led after a start: what this open one has pinned stays its own."""
+        for name in incident.pins:
+            self._claims.take(name, incident.id)
 
     async def conduct(self, incident_id: str) -> None:
         """Lead the incident until it is closed. Cancelling leaves it open, to be resumed."""
@@ -75,6 +82,7 @@ class Conductor:
                 _log.error("database_unavailable", incident=incident_id, error=str(error))
                 await asyncio.sleep(_RETRY_PAUSE)  # what was begun is on record: going on is the same as resuming
             else:
+                self._claims.let_go(incident_id)
                 return
 
     async def _lead(self, incident_id: str) -> None:
@@ -119,7 +127,8 @@ class Conductor:
             if target is None:
                 refusals.append(f"target {name} is not declared any more")
                 continue
-            facts = await self._facts.gather(target, incident, still_firing=self._still_firing(incident))
+            acting = self._claims.take(name, incident.id)
+            facts = await self._facts.gather(target, incident, still_firing=self._still_firing(incident), acting=acting)
             verdicts, choice = judge(facts)
             events.append(self._guards_event(name, verdicts))
             refusals += [verdict.reason for verdict in verdicts if not verdict.passes]
@@ -127,9 +136,8 @@ class Conductor:
                 pins[name] = incident.pins.get(name) or pin(name, facts.state, choice)
         if not names and not self._still_firing(incident):
             refusals.append("the alert does not fire any more")
-        observed = any(
-            self._targets()[name].mode is Mode.OBSERVE for name in names or [incident.target] if name in self._targets()
-        )
+        concerned = [self._targets()[name] for name in {*names, incident.target} if name in self._targets()]
+        observed = any(target.mode is Mode.OBSERVE for target in concerned)
         if refusals or observed:
             await self._decline(incident, pins, refusals, events, observed=observed)
             return False
@@ -217,10 +225,9 @@ class Conductor:
         )
 
     async def _stop(self, incident_id: str, reason: str, *, refused: bool) -> None:
-        """A step said no before anything was changed: that is a refusal, not a failure."""
+        """A step said no before anything was changed: that is a refusal, not a failure. What was begun may have taken effect."""
         incident = await self._get(incident_id)
-        changed = any(record.uses == "rollback" and record.status is StepStatus.SUCCEEDED for record in incident.steps)
-        if not refused or changed:
+        if not refused or incident.acted_at is not None:
             await self._fail(incident_id, reason)
             return
         await self._desk.change(
@@ -258,7 +265,7 @@ class Conductor:
         if not incident.is_open:
             return
         if not incident.failure:
-            acted = "The service was changed; check it now." if incident.acted_at else "Nothing was changed."
+            acted = "The service was changed, or may have been; check it now." if incident.acted_at else "Nothing was changed."
             incident = await self._desk.change(
                 incident_id,
                 lambda known: replace(known, failure=reason, steps=stopped(known, reason)),

@@ -29,8 +29,11 @@ class FactFinder:
         self._incidents = incidents
         self._clock = clock
 
-    async def gather(self, target: Target, incident: Incident, *, still_firing: bool) -> Facts:
-        """Facts about one target for one incident. Our own marks of this incident don't count against it."""
+    async def gather(self, target: Target, incident: Incident, *, still_firing: bool, acting: str = "") -> Facts:
+        """Facts about one target for one incident. Our own marks of this incident don't count against it.
+
+        acting: another incident that acts on the target, "" when none does.
+        """
         try:
             state = await self._read(target)
         except (ResponderError, TimeoutError) as error:
@@ -50,7 +53,7 @@ class FactFinder:
             bad_fingerprints={mark: by for mark, by in bad.items() if by != incident.id},
             rollbacks=max(0, begun - (incident.id in bad.values())),
             restored_by=await self._restored_by(target, state, bad.values(), incident),
-            acting=await self._acting(target, incident),
+            acting=acting,
         )
 
     async def _read(self, target: Target) -> WorkloadState:
@@ -76,7 +79,3 @@ class FactFinder:
             if pin is not None and pin.to_version.fingerprint == state.current.fingerprint:
                 return incident_id
         return ""
-
-    async def _acting(self, target: Target, incident: Incident) -> str:
-        others = await self._incidents.list(open_only=True, limit=1000)
-        return next((other.id for other in others if other.id != incident.id and target.name in other.pins), "")

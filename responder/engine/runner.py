@@ -52,7 +52,7 @@ def _worth_another_try(error: BaseException) -> bool:
 
 
 class StepRunner:
-    """still_firing: whether any alert of the incident fires now. targets: the declared targets, looked up at the time of use."""
+    """look: the last look before a rollback's first byte. targets: the declared targets, looked up at the time of use."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class StepRunner:
         workloads: Workloads,
         ledger: Ledger,
         targets: Callable[[], Mapping[str, Target]],
-        still_firing: Callable[[Incident], bool],
+        look: Callable[[Incident, Pin], Awaitable[None]],
         clock: Clock,
         secrets: Sequence[str] = (),
     ) -> None:
@@ -71,7 +71,7 @@ class StepRunner:
         self._workloads = workloads
         self._ledger = ledger
         self._targets = targets
-        self._still_firing = still_firing
+        self._look = look
         self._clock = clock
         self._secrets = secrets
 
@@ -191,10 +191,11 @@ class StepRunner:
         )
 
     async def _mark_acted(self, incident_id: str, pin: Pin) -> None:
-        """The last look before the first byte: the alert must still fire. Then the bad version is marked for ever."""
+        """After the last look, the bad version is marked for ever."""
         incident = await self._desk.get(incident_id)
-        if incident is None or not self._still_firing(incident):
-            raise RefusedError("the alert cleared before anything was changed")
+        if incident is None:
+            raise RefusedError(f"incident {incident_id} is gone")
+        await self._look(incident, pin)
         now = self._clock()
         await self._ledger.mark_bad(pin.target, pin.from_version.fingerprint, now, incident_id)
         event = self._desk.event("acting", f"changing {pin.target} from {pin.from_version.version} to {pin.to_version.version}")

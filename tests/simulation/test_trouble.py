@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -11,11 +12,12 @@ from typing import Any
 import pytest
 
 from responder.domain.incident import Incident
-from responder.domain.rulebook import Monitor, Response
+from responder.domain.rulebook import Mode, Monitor, Response, Retry, Rulebook, Step, WorkloadRef
 from responder.domain.signal import SignalStatus
-from responder.errors import JournalUnavailableError
+from responder.domain.version import RolloutPhase, RolloutStatus
+from responder.errors import JournalUnavailableError, OutcomeUnknownError, PermanentError
 from responder.ports import OpenResult
-from tests.simulation.world import World, a_world, rulebook, wall
+from tests.simulation.world import ROLLBACK, V1, V2, V3, PlayedWorkload, World, a_world, rulebook, statuses, wall
 
 
 @pytest.fixture(autouse=True)
@@ -158,3 +160,179 @@ async def test_an_incident_without_a_plan_closes_and_does_not_lock_its_target(wo
     await world.start()
     await world.incident("failed")
     assert world.rules.rules[0].response is Response.ROLLBACK
+
+
+# --- acting ----------------------------------------------------------------------------------------------------------
+
+
+async def cut_off(world: World, hook: str) -> None:
+    """Start, and end the process as by kill -9 inside the first write."""
+    reached = asyncio.Event()
+
+    async def hang() -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    setattr(world.workload, hook, hang)
+    await world.start()
+    await world.alert("Errors")
+    await reached.wait()
+    await world.stop()
+    setattr(world.workload, hook, None)
+
+
+async def test_a_target_put_into_observe_mode_at_a_restart_is_not_written_to(world: World) -> None:
+    await cut_off(world, "before_patch")
+    world.rules = rulebook(mode=Mode.OBSERVE)
+    await world.start()
+    incident = await world.incident("failed")
+    assert "observe mode" in incident.reason
+    assert world.workload.writes == 0
+
+
+async def test_guards_are_asked_again_when_a_restart_lies_between_them_and_the_write(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("responder.engine.last_look.FRESH_FOR", timedelta(0))
+    await cut_off(world, "before_patch")
+    world.workload.annotations = {"rollback-safe": "false"}
+    await world.start()
+    incident = await world.incident("failed")
+    assert "asks for a person" in incident.reason
+    assert world.workload.writes == 0
+
+
+async def test_guards_are_asked_again_when_earlier_steps_took_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("responder.engine.last_look.FRESH_FOR", timedelta(0))
+    async with a_world(tmp_path, rulebook(Step("grace", "played"), ROLLBACK)) as world:
+        world.played.gate = asyncio.Event()
+        await world.start()
+        await world.alert("Errors")
+        await world.played.entered.wait()
+        world.workload.annotations = {"rollback-safe": "false"}
+        world.played.gate.set()
+        incident = await world.incident("refused")
+        assert "asks for a person" in incident.reason
+        assert world.workload.writes == 0
+
+
+async def test_a_bad_version_that_somebody_put_back_during_the_rollout_is_left_to_people(world: World) -> None:
+    world.workload.rollout_status = RolloutStatus(RolloutPhase.PROGRESSING, "1 of 3 pods updated")
+    await world.start()
+    await world.alert("Errors")
+    async with asyncio.timeout(20):
+        while True:
+            if "rollout" in [(record.intent or {}).get("stage") for record in (await world.incident()).steps]:
+                break
+            await asyncio.sleep(0.005)
+    await world.stop()
+    world.workload.history = (V2, V1)
+    await world.start()
+    incident = await world.incident("failed")
+    assert "changed by somebody else" in incident.reason
+    assert world.workload.writes == 1
+
+
+async def test_a_refusal_after_a_write_of_unknown_outcome_is_a_failure_that_people_must_look_at(tmp_path: Path) -> None:
+    again = replace(ROLLBACK, retry=Retry(3, timedelta(milliseconds=1), timedelta(milliseconds=2)))
+    async with a_world(tmp_path, rulebook(again)) as world:
+
+        async def somebody_deploys() -> None:
+            world.workload.history = (V3, V2, V1)
+            raise OutcomeUnknownError("connection reset")
+
+        world.workload.before_patch = somebody_deploys
+        await world.start()
+        await world.alert("Errors")
+        incident = await world.incident("failed")
+        assert "runs v3" in incident.reason
+        assert "may have been; check it now" in (await world.messages())[-1]
+
+
+OUTSIDE_THE_STEPS: dict[str, dict[str, Any]] = {
+    "a check of the watch": {
+        "monitor": Monitor(timedelta(seconds=60), timedelta(milliseconds=5), (Step("again", "rollback"),), failure_limit=1)
+    },
+    "verification": {"verify": (Step("pause", "played"), Step("again", "rollback"))},
+    "a step after a failure": {"verify": (Step("pause", "played"),), "on_failure": (Step("again", "rollback"),)},
+}
+
+
+@pytest.mark.parametrize("plan", OUTSIDE_THE_STEPS.values(), ids=OUTSIDE_THE_STEPS.keys())
+async def test_no_second_rollback_is_made_by(tmp_path: Path, plan: dict[str, Any]) -> None:
+    async with a_world(tmp_path, rulebook(ROLLBACK, **plan)) as world:
+        world.played.faults = [PermanentError("no")] if "on_failure" in plan else []
+
+        async def somebody_puts_it_back() -> None:
+            world.workload.history = (V2, V1)
+
+        world.played.gate = asyncio.Event()
+        await world.start()
+        await world.alert("Errors")
+        await world.incident("verifying" if "verify" in plan else "monitoring")
+        await somebody_puts_it_back()
+        world.played.gate.set()
+        await world.incident("failed")
+        assert world.workload.writes == 1
+
+
+def two_targets(mode: Mode = Mode.ARMED) -> Rulebook:
+    """`errors` on app rolls db back, `latency` on db does, too. mode: of app."""
+    rules = rulebook(Step("other", "rollback", {"target": "db"}), mode=mode)
+    database = replace(rules.targets["app"], name="db", workload=WorkloadRef("shop", "db"), matchers=(), mode=Mode.ARMED)
+    of_database = replace(rules.rules[1], target="db")
+    return replace(rules, targets={**rules.targets, "db": database}, rules=(rules.rules[0], of_database))
+
+
+async def add_database(world: World) -> PlayedWorkload:
+    workload = world.others["db"] = PlayedWorkload(V2, V1, changed=world.workload.changed)
+    for entry in await world.database.ledger.entries("app"):
+        await world.database.ledger.put(replace(entry, target="db"))
+    return workload
+
+
+async def test_a_plan_of_an_observed_target_writes_to_no_other_either(tmp_path: Path) -> None:
+    async with a_world(tmp_path, two_targets(Mode.OBSERVE)) as world:
+        database = await add_database(world)
+        await world.start()
+        await world.alert("Errors")
+        await world.incident("observed")
+        assert database.writes == 0
+
+
+async def test_of_two_incidents_that_ask_the_guards_about_one_target_at_once_only_one_acts(tmp_path: Path) -> None:
+    async with a_world(tmp_path, two_targets()) as world:
+        database = await add_database(world)
+        asking, both = [0], asyncio.Event()
+
+        async def wait_for_both() -> None:
+            asking[0] += 1
+            if asking[0] == 2:
+                both.set()
+            await both.wait()
+
+        database.before_answer = wait_for_both
+        await world.start()
+        await world.deliver(world.signal("Errors"), world.signal("Latency"))
+        refused = [await world.incident("refused", "monitoring", number=number) for number in (1, 2)]
+        assert sorted(statuses(refused)) == ["monitoring", "refused"]
+        assert "is acting on db" in "".join(one.reason for one in refused)
+        assert database.writes == 1
+
+
+async def test_what_an_open_incident_has_pinned_stays_its_own_after_a_restart(tmp_path: Path) -> None:
+    rules = two_targets()
+    plan = replace(rules.plans["back"], steps=(Step("grace", "played"), *rules.plans["back"].steps))
+    async with a_world(tmp_path, replace(rules, plans={"back": plan})) as world:
+        database = await add_database(world)
+        world.played.gate = asyncio.Event()
+        await world.start()
+        await world.alert("Errors")
+        await world.played.entered.wait()
+        await world.stop()
+        await world.alert("Latency")
+        await world.start()
+        assert "is acting on db" in (await world.incident("refused", number=2)).reason
+        world.played.gate.set()
+        await world.incident("monitoring")
+        assert database.writes == 1

@@ -34,6 +34,7 @@ from responder.engine.conductor import Conductor
 from responder.engine.desk import IncidentDesk
 from responder.engine.evaluator import Evaluator
 from responder.engine.facts import FactFinder
+from responder.engine.last_look import LastLook
 from responder.engine.runner import StepRunner
 from responder.engine.watch import Pulse
 from responder.errors import RefusedError
@@ -57,9 +58,12 @@ class PlayedWorkload:
         self.writes = 0
         self.read_faults: list[Exception] = []
         self.write_faults: list[Exception] = []
+        self.before_patch: Callable[[], Awaitable[None]] | None = None
         self.after_write: Callable[[], Awaitable[None]] | None = None
+        self.before_answer: Callable[[], Awaitable[None]] | None = None
         self.rollout_status = COMPLETE
         self.paused = False
+        self.annotations: dict[str, str] = {}
 
     @property
     def current(self) -> Version:
@@ -68,8 +72,12 @@ class PlayedWorkload:
     async def read(self) -> WorkloadState:
         if self.read_faults:
             raise self.read_faults.pop(0)
+        if self.before_answer is not None:
+            await self.before_answer()
         versions = [replace(self.current, current=True, created_at=self.changed), *self.history[1:]]
-        return WorkloadState("uid-1", 1, versions[0], tuple(versions), COMPLETE, wall(), paused=self.paused)
+        return WorkloadState(
+            "uid-1", 1, versions[0], tuple(versions), COMPLETE, wall(), paused=self.paused, annotations=self.annotations
+        )
 
     async def roll_back(self, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> str:
         if self.current.digest == pin.to_version.digest:
@@ -77,6 +85,8 @@ class PlayedWorkload:
         if self.current.digest != pin.from_version.digest:
             raise RefusedError(f"runs {self.current.version}, which is neither")
         await before_write()
+        if self.before_patch is not None:
+            await self.before_patch()
         if self.write_faults:
             raise self.write_faults.pop(0)
         self.writes += 1
@@ -86,6 +96,8 @@ class PlayedWorkload:
         return f"{pin.from_version.version} replaced by {pin.to_version.version}"
 
     async def rollout(self, pin: Pin) -> RolloutStatus:
+        if self.current.digest != pin.to_version.digest:
+            return RolloutStatus(RolloutPhase.FAILED, f"changed by somebody else: asked to run {self.current.version}")
         return self.rollout_status
 
     async def watch(self) -> AsyncIterator[WorkloadState]:
@@ -155,6 +167,7 @@ class World:
     rules: Rulebook
     workload: PlayedWorkload
     played: PlayedStep
+    others: dict[str, PlayedWorkload] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=count)
     _brain: asyncio.Task[None] | None = None
     brain: Brain = field(init=False)
@@ -179,21 +192,22 @@ class World:
             on_outbox=lambda: None,
             link_to=lambda _: "",
         )
-        workloads = _Workloads({"app": self.workload})
+        workloads = _Workloads({"app": self.workload, **self.others})
+        facts = FactFinder(workloads, database.ledger, database.incidents, wall)
         runner = StepRunner(
             desk=desk,
             actions=self._actions(),
             workloads=workloads,
             ledger=database.ledger,
             targets=lambda: self.rules.targets,
-            still_firing=brain.still_firing,
+            look=LastLook(facts=facts, targets=lambda: self.rules.targets, still_firing=brain.still_firing, clock=wall),
             clock=wall,
             secrets=("hunter2",),
         )
         conductor = Conductor(
             desk=desk,
             runner=runner,
-            facts=FactFinder(workloads, database.ledger, database.incidents, wall),
+            facts=facts,
             targets=lambda: self.rules.targets,
             still_firing=brain.still_firing,
             has_cleared=brain.has_cleared,

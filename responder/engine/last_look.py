@@ -1,0 +1,59 @@
+"""The last look before the first byte of a rollback goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from responder.domain.guards import judge
+from responder.domain.incident import Incident, IncidentStatus
+from responder.domain.rulebook import Mode, Target
+from responder.domain.selection import describe
+from responder.domain.version import Pin
+from responder.engine.facts import FactFinder
+from responder.errors import RefusedError
+from responder.ports import Clock
+
+FRESH_FOR = timedelta(seconds=5)
+"""How long the guards' verdicts stand. After longer steps, or a restart, they are asked again."""
+
+
+class LastLook:
+    """Raises RefusedError when it must not be done any more; nothing was changed then."""
+
+    def __init__(
+        self,
+        *,
+        facts: FactFinder,
+        targets: Callable[[], Mapping[str, Target]],
+        still_firing: Callable[[Incident], bool],
+        clock: Clock,
+    ) -> None:
+        self._facts = facts
+        self._targets = targets
+        self._still_firing = still_firing
+        self._clock = clock
+
+    async def __call__(self, incident: Incident, pin: Pin) -> None:
+        if incident.status is not IncidentStatus.RUNNING or incident.failure:
+            raise RefusedError("a rollback belongs to the steps of a plan: afterwards there is no second step back")
+        target = self._targets().get(pin.target)
+        if target is None:
+            raise RefusedError(f"target {pin.target} is not declared any more")
+        if target.mode is Mode.OBSERVE:
+            raise RefusedError(f"target {pin.target} is in observe mode now")
+        judged_at = incident.run_started_at
+        if judged_at is None or abs(self._clock() - judged_at) >= FRESH_FOR:
+            await self._ask_again(incident, target, pin)
+        if not self._still_firing(incident):
+            raise RefusedError("the alert cleared before anything was changed")
+
+    async def _ask_again(self, incident: Incident, target: Target, pin: Pin) -> None:
+        """The same guards on fresh facts; they must still lead to the pinned version."""
+        facts = await self._facts.gather(target, incident, still_firing=self._still_firing(incident))
+        verdicts, choice = judge(facts)
+        refusals = [verdict.reason for verdict in verdicts if not verdict.passes]
+        if refusals:
+            raise RefusedError("; ".join(dict.fromkeys(refusals)))
+        if choice.version is None or choice.version.fingerprint != pin.to_version.fingerprint:
+            raise RefusedError(f"{describe(pin.to_version)} was pinned, but now {choice.reason}")
