@@ -45,6 +45,10 @@ async def test_the_demo_ends_with_a_resolved_incident_and_a_report() -> None:
         position = found
     report = re.search(r"^Report +(\S+)$", output, re.MULTILINE)
     assert report is not None, output
-    text = Path(report[1]).read_text()
+    _assert_reports(Path(report[1]))
+
+
+def _assert_reports(report: Path) -> None:
+    text = report.read_text()
     assert "v1.4.1" in text
     assert "v1.4.2-bad" in text
