@@ -23,8 +23,6 @@ NOT_YET = frozenset(
         "TOKENS_FILE",
         "PROMETHEUS_URL",
         "ALERTMANAGER_URL",
-        "SENTRY_CLIENT_SECRET",
-        "GRAFANA_SECRET",
         "SLACK_BOT_TOKEN",
         "SLACK_CHANNEL",
         "SLACK_API_URL",
@@ -36,6 +34,7 @@ NOT_YET = frozenset(
 )
 # Kubernetes puts these into every container beside a Service named `responder`; they are nobody's wish.
 _SERVICE_LINK = re.compile(r"RESPONDER_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?)")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
 _SERVICE_LINK_PORT = re.compile(r"(tcp|udp|sctp)://.+")
 # Read by the operator commands, not by the service; both may stand in one environment.
 OF_THE_CLIENT = frozenset({"URL", "TOKEN"})
@@ -68,6 +67,12 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
+def _path_token(value: SecretStr) -> SecretStr:
+    if not _UNRESERVED.fullmatch(value.get_secret_value()):
+        raise ValueError("must be letters, digits, - . _ ~ only, as it is the end of an address")
+    return value
+
+
 def _whole_number(value: object) -> object:
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
         raise ValueError("must be a whole number")
@@ -75,6 +80,7 @@ def _whole_number(value: object) -> object:
 
 
 Token = Annotated[SecretStr, AfterValidator(_token)]
+PathToken = Annotated[SecretStr, AfterValidator(_path_token)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Days = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=3650)]
 
@@ -84,6 +90,7 @@ class Settings(BaseModel):
 
     port: 0 takes any free one. database_url: a secret because it may hold a password.
     public_url: where people reach this service, for links in messages.
+    sentry_legacy_token: end of the secret address `/webhooks/sentry/legacy/<token>`.
     statuspage_url: base address as Statuspage documents it, ending in `/v1`.
     retention: days after which journal entries and closed incidents are deleted.
     """
@@ -97,6 +104,9 @@ class Settings(BaseModel):
     webhook_token: Token | None = None
     operator_token: Token | None = None
     viewer_token: Token | None = None
+    sentry_client_secret: SecretStr | None = None
+    sentry_legacy_token: PathToken | None = None
+    grafana_secret: SecretStr | None = None
     slack_webhook_url: Annotated[SecretStr, AfterValidator(_secret_http_url)] | None = None
     statuspage_api_key: Token | None = None
     statuspage_page_id: str | None = None
@@ -117,7 +127,17 @@ class Settings(BaseModel):
 
 
 SECRETS = frozenset(
-    {"database_url", "webhook_token", "operator_token", "viewer_token", "slack_webhook_url", "statuspage_api_key"}
+    {
+        "database_url",
+        "webhook_token",
+        "operator_token",
+        "viewer_token",
+        "sentry_client_secret",
+        "sentry_legacy_token",
+        "grafana_secret",
+        "slack_webhook_url",
+        "statuspage_api_key",
+    }
 )
 
 

@@ -41,6 +41,7 @@ from responder.settings import Settings
 from responder.stores.database import Database, open_database
 from responder.targets.kubernetes import KubernetesWorkloads
 from responder.telemetry import Metrics, build_metrics
+from responder.web.admission import SenderSecrets
 from responder.web.app import build_app
 from responder.web.server import server_config
 from responder.web.services import WebServices
@@ -276,6 +277,7 @@ class _Parts:
             incidents=self._database.incidents,
             clock=wall_clock,
             tokens=_tokens(self._settings),
+            sender_secrets=_sender_secrets(self._settings),
             metrics=self._metrics,
             targets=self._targets,
             versions=self._versions,
@@ -328,12 +330,20 @@ def rule_row(view: GroupView) -> dict[str, object]:
 
 
 def _tokens(settings: Settings) -> Tokens:
-    def text(secret: SecretStr | None) -> str | None:
-        return secret.get_secret_value() if secret else None
-
     return Tokens.of(
-        webhook=text(settings.webhook_token), viewer=text(settings.viewer_token), operator=text(settings.operator_token)
+        webhook=_text(settings.webhook_token), viewer=_text(settings.viewer_token), operator=_text(settings.operator_token)
     )
+
+
+def _sender_secrets(settings: Settings) -> SenderSecrets:
+    def key(secret: SecretStr | None) -> bytes | None:
+        return secret.get_secret_value().encode() if secret else None
+
+    return SenderSecrets(key(settings.sentry_client_secret), key(settings.grafana_secret), key(settings.sentry_legacy_token))
+
+
+def _text(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
 
 
 def _url_of(listener: socket.socket) -> str:

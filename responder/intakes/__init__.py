@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from responder.intakes import alertmanager
+from responder.intakes import alertmanager, events, grafana, sentry, sentry_legacy
 from responder.intakes.delivery import Parse
 
-# Name in `/webhooks/<name>` and in the label `source` → how to read a body.
-INTAKES: Mapping[str, Parse] = {alertmanager.SOURCE: alertmanager.parse}
+# Name of the intake → how to read a body. All but the legacy one are reached at `/webhooks/<name>`.
+INTAKES: Mapping[str, Parse] = {
+    "alertmanager": alertmanager.parse,
+    "grafana": grafana.parse,
+    "events": events.parse,
+    "sentry": sentry.parse,
+    "sentry_legacy": sentry_legacy.parse,
+}

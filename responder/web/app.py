@@ -13,13 +13,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from responder import __version__
 from responder.errors import NotFoundError, ResponderError
-from responder.intakes import INTAKES
 from responder.web.answers import for_readers, json_answer
 from responder.web.documents import target_document, versions_document
 from responder.web.incidents import incident_routes
-from responder.web.intake import IntakeEndpoint
 from responder.web.problems import INTERNAL, Problem, ProblemError, problem_of
 from responder.web.services import WebServices
+from responder.web.webhooks import Webhooks
 
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -44,22 +43,21 @@ def build_app(services: WebServices) -> ASGIApp:
         },
     )
     pages.router.redirect_slashes = False
-    intakes: dict[str, ASGIApp] = {f"/webhooks/{name}": IntakeEndpoint(name, parse, services) for name, parse in INTAKES.items()}
-    return Surface(intakes, pages)
+    return Surface(Webhooks(services), pages)
 
 
 class Surface:
     """Sends webhooks straight to their endpoint and everything else to the pages, with security headers."""
 
-    def __init__(self, intakes: dict[str, ASGIApp], pages: ASGIApp) -> None:
-        self._intakes = intakes
+    def __init__(self, webhooks: Webhooks, pages: ASGIApp) -> None:
+        self._webhooks = webhooks
         self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._pages(scope, receive, send)
             return
-        intake = self._intakes.get(scope["path"])
+        intake = self._webhooks.at(scope["path"])
         if intake is None:
             await self._page(scope, receive, send)
         else:

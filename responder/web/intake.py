@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from time import perf_counter
 
 import structlog
 from starlette.types import Message, Receive, Scope, Send
 
-from responder.errors import ResponderError
-from responder.intakes.delivery import Parse
+from responder.domain.signal import Signal
+from responder.errors import JournalUnavailableError, ResponderError
+from responder.intakes.delivery import Parse, ParsedDelivery
 from responder.ports import EntryKind
+from responder.web.admission import Admission
 from responder.web.deadline import ReadingDeadline
 from responder.web.problems import INTERNAL, Problem, ProblemError, method_not_allowed, problem_of, too_large
 from responder.web.services import WebServices
-from responder.web.tokens import SENDERS
 
 # Larger bodies are read in a thread, so that a body of several MB does not hold up the small ones.
 READ_IN_THREAD = 256 * 1024
@@ -41,12 +43,28 @@ class Disconnected(Exception):  # noqa: N818 - not an error: the sender went awa
 
 
 class IntakeEndpoint:
-    """`POST /webhooks/<name>`: authenticate, read, journal, then 202 `{"accepted": n, "ignored": n}`."""
+    """Authenticate, read, journal, then 202 `{"accepted": n, "ignored": n}`.
 
-    def __init__(self, name: str, parse: Parse, services: WebServices) -> None:
+    name: of the sender, for metrics and logs.
+    answer_within: from when the request came; None leaves it to the journal's patience.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parse: Parse,
+        services: WebServices,
+        admission: Admission,
+        *,
+        methods: Sequence[str] = ("POST",),
+        answer_within: timedelta | None = None,
+    ) -> None:
         self._name = name
         self._parse = parse
         self._services = services
+        self._admission = admission
+        self._methods = methods
+        self._answer_within = answer_within
         self._deadline = ReadingDeadline(services.body_within)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,12 +73,12 @@ class IntakeEndpoint:
         except Disconnected:
             return
         except ProblemError as error:
-            await self._refuse(error.problem, send)
+            await self.refuse(error.problem, send)
         except ResponderError as error:
-            await self._refuse(problem_of(error), send)
+            await self.refuse(problem_of(error), send)
         except Exception:  # noqa: BLE001 - the web boundary
             _log.exception("intake_failed", source=self._name)
-            await self._refuse(INTERNAL, send)
+            await self.refuse(INTERNAL, send)
         else:
             if (accepted, ignored) == (1, 0):
                 await send(_ONE_START)
@@ -72,10 +90,11 @@ class IntakeEndpoint:
     async def _take(self, scope: Scope, receive: Receive) -> tuple[int, int]:
         """Returns how many signals are on disk, and how many observations were ignored."""
         services = self._services
-        if scope["method"] != "POST":
-            raise method_not_allowed(["POST"]).error()
+        if scope["method"] not in self._methods:
+            raise method_not_allowed(self._methods).error()
+        came = asyncio.get_running_loop().time()
         headers = dict(scope["headers"])
-        services.tokens.admit(headers, SENDERS)
+        self._admission.headers(headers)
         check_content(headers)
         try:
             body = await self._deadline.keep(read_body(headers, receive, services.body_limit))
@@ -83,20 +102,36 @@ class IntakeEndpoint:
             raise Problem(408, "the body did not arrive in time", headers=(("Connection", "close"),)).error() from None
         now = services.clock()
         if len(body) <= READ_IN_THREAD:
-            delivery = self._parse(body, now)
+            delivery = self._read(headers, body, now)
         else:
-            delivery = await asyncio.to_thread(self._parse, body, now)
+            delivery = await asyncio.to_thread(self._read, headers, body, now)
         if delivery.notes:
             _log.warning("intake_noted", source=self._name, receiver=delivery.receiver, notes=delivery.notes)
         seconds = 0.0
         if delivery.signals:
             began = perf_counter()
-            await services.journal.append(EntryKind.SIGNALS, now, delivery.signals)  # it has a patience of its own
+            await self._append(delivery.signals, now, came)
             seconds = perf_counter() - began
         services.metrics.accepted(self._name, len(delivery.signals), delivery.ignored, seconds)
         return len(delivery.signals), delivery.ignored
 
-    async def _refuse(self, problem: Problem, send: Send) -> None:
+    def _read(self, headers: Mapping[bytes, bytes], body: bytes, now: datetime) -> ParsedDelivery:
+        if self._admission.body is not None:
+            self._admission.body(headers, body, now)
+        return self._parse(body, now, headers)
+
+    async def _append(self, signals: Sequence[Signal], now: datetime, came: float) -> None:
+        appending = self._services.journal.append(EntryKind.SIGNALS, now, signals)
+        if self._answer_within is None:
+            await appending  # it has a patience of its own
+            return
+        try:
+            async with asyncio.timeout_at(came + self._answer_within.total_seconds()):
+                await appending
+        except TimeoutError:
+            raise JournalUnavailableError("the journal did not answer in time for this sender") from None
+
+    async def refuse(self, problem: Problem, send: Send) -> None:
         self._services.metrics.rejected(self._name, problem.status)
         _log.warning("intake_rejected", source=self._name, status=problem.status, field=problem.field, detail=problem.detail)
         body = problem.body()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from responder.domain.incident import Incident, IncidentEvent
 from responder.domain.rulebook import Target
 from responder.domain.version import WorkloadState
 from responder.ports import Clock, Incidents, Journal
+from responder.web.admission import SenderSecrets
 from responder.web.tokens import Tokens
 
 
@@ -49,5 +50,6 @@ class WebServices:
     render_report: Callable[[Incident, Sequence[IncidentEvent]], str]
     report_document: Callable[[Incident, Sequence[IncidentEvent]], Mapping[str, object]]
     progress_of: Callable[[str], str] = lambda _: ""
+    sender_secrets: SenderSecrets = field(default_factory=SenderSecrets)
     body_limit: int = 16 * 1024 * 1024
     body_within: timedelta = timedelta(seconds=30)
