@@ -13,6 +13,7 @@ from responder import __version__
 _COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("responder.cli.serve", "serve"),
     "check": ("responder.cli.check", "check"),
+    "test": ("responder.cli.test", "test"),
     "demo": ("responder.cli.demo", "demo"),
     "incidents": ("responder.cli.operator", "incidents"),
     "report": ("responder.cli.operator", "report"),

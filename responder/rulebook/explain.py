@@ -138,7 +138,7 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
     return next((found for found in map(_model_in, arguments) if found is not None), None)
 
 
-_SINGULAR = {"targets": "target", "rules": "rule", "plans": "plan", "notify": "notify"}
+_SINGULAR = {"targets": "target", "rules": "rule", "plans": "plan", "notify": "notify", "tests": "test"}
 _LISTS_OF_STEPS = {"steps": "step", "verify": "verify step", "checks": "monitor check", "on_failure": "on_failure step"}
 
 
