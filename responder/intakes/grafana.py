@@ -1,7 +1,8 @@
 """Grafana Alerting's webhook: Alertmanager's skeleton, version 1, with numbers in each alert.
 
 - `values` maps the refID of each query and expression to its number. One number is the signal's value; of several nobody can say
-  which one the rule means, so each is the annotation `values.<refID>`, and so is a single one.
+  which one the rule means, so each is the annotation `values.<refID>`, and so is a single one. What a rulebook can't name in a
+  refID becomes `_`.
 - An alert that fires because there is no data or because the query failed knows no number: it carries the label `grafana_state`
   (`nodata`, `error`) and nothing that could be read as a number.
 - The notification that the button "Test" sends is not taken.
@@ -20,7 +21,7 @@ from responder.errors import InvalidInputError
 from responder.intakes.alertmanager import parse_group, read_alert
 from responder.intakes.delivery import NO_HEADERS, ParsedDelivery
 from responder.intakes.fields import kind_of, read_json
-from responder.intakes.numbers import annotate, as_number
+from responder.intakes.numbers import annotate, as_number, spell
 
 SOURCE = "grafana"
 STATE = "grafana_state"
@@ -29,6 +30,7 @@ MAX_VALUES = 50
 
 _TEST_ALERT = "TestAlert"
 _TEST_GROUP = re.compile(r"[^{]*-[0-9a-f]{16}-[0-9]+", re.ASCII)  # `webhook-<fingerprint>-<time>`; a real one begins with `{`
+_NO_NAME = re.compile(r"[^A-Za-z0-9_]")
 _STATES = {"DatasourceNoData": "nodata", "DatasourceError": "error"}
 _REASONS = {"NoData": "nodata", "Error": "error"}  # of an alert whose rule says to fire, or to keep its state, in that case
 _REASON = "grafana_state_reason"
@@ -84,7 +86,7 @@ def _read(alert: object, received_at: datetime) -> Signal:
         annotations = {name: text for name, text in annotations.items() if read_number(text) is None}
         return replace(signal, labels=labels, annotations=annotations)
     numbers = _numbers(values)
-    annotations |= {f"values.{name}": repr(number) for name, number in numbers.items()}
+    annotations |= {f"values.{name}": spell(number) for name, number in numbers.items()}
     value = next(iter(numbers.values())) if len(numbers) == 1 else None
     annotate(annotations, value)
     return replace(signal, annotations=annotations, value=value)
@@ -104,5 +106,5 @@ def _state(signal: Signal) -> str:
 def _numbers(values: object) -> dict[str, float]:
     if type(values) is not dict:
         return {}
-    found = {name: number for name, value in values.items() if (number := as_number(value)) is not None and "\0" not in name}
+    found = {_NO_NAME.sub("_", name): number for name, value in values.items() if (number := as_number(value)) is not None}
     return dict(list(found.items())[:MAX_VALUES])

@@ -21,4 +21,9 @@ def as_number(value: object) -> float | None:
 def annotate(annotations: dict[str, str], value: float | None) -> None:
     """Let rules find the number where they look by default, the annotation `value`; the sender's own text there wins."""
     if value is not None:
-        annotations.setdefault(VALUE, repr(value))
+        annotations.setdefault(VALUE, spell(value))
+
+
+def spell(number: float) -> str:
+    """The number to its last digit: `0.05`, `7`."""
+    return repr(number).removesuffix(".0")

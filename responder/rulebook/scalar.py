@@ -218,7 +218,8 @@ LabelNames = Annotated[
     ),
 ]
 
-_SOURCE_PATTERN = rf"value|(annotations|labels)\.{_LABEL_PATTERN}"
+# Grafana's numbers are annotations such as `values.B`.
+_SOURCE_PATTERN = rf"value|labels\.{_LABEL_PATTERN}|annotations\.[A-Za-z_][A-Za-z0-9_.]*"
 ValueSource = Annotated[
     str,
     AfterValidator(
