@@ -37,7 +37,9 @@ class Alertmanager:
             # A pair de-duplicates by gossip and only as well as the gossip is fast. This one is slow on purpose and nobody
             # waits for the other: both deliver, as a pair does whenever its network is bad.
             "--cluster.peer-timeout=1ms",
-            "--cluster.gossip-interval=30s",
+            "--cluster.gossip-interval=5m",
+            "--cluster.probe-interval=5m",
+            "--cluster.pushpull-interval=5m",
             "--cluster.settle-timeout=1s",
         ]
         self.program = Program(command, folder / f"{name}.log")

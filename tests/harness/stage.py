@@ -46,6 +46,7 @@ rules:
     plan: roll-back
   - name: for_information
     match: ['alertname="ForInformation"']
+    by: mark
     severity: P3
     respond: notify
 plans:
@@ -141,8 +142,8 @@ class Stage:
         found = await self.timeline.until(
             "the incident is resolved", read, lambda all_of_them: bool(all_of_them) and bool(all_of_them[0]["closed_at"])
         )
-        await self.timeline.until("Slack was told everything", self._slack_moments, lambda told: MOMENTS[-1] in told)
-        await self.timeline.until("the status page says resolved", self._page_statuses, lambda seen: "resolved" in seen)
+        await self.timeline.until("Slack was told everything", self.slack_moments, lambda told: MOMENTS[-1] in told)
+        await self.timeline.until("the status page says resolved", self.page_statuses, lambda seen: "resolved" in seen)
         return await self.service.incident(found[0]["id"])
 
     async def check_one_rollback(self) -> Json:
@@ -178,10 +179,12 @@ class Stage:
         assert updates == ["investigating", "identified", "monitoring", "resolved"]
         assert self.statuspage.components[COMPONENT]["status"] == "operational"
 
-    async def _slack_moments(self) -> list[str]:
+    # --- for waits -----------------------------------------------------------------------------------------------
+
+    async def slack_moments(self) -> list[str]:
         return [moment_of(one.payload) for one in self.slack.messages]
 
-    async def _page_statuses(self) -> list[str]:
+    async def page_statuses(self) -> list[str]:
         return [str(one["status"]) for one in self.statuspage.incidents]
 
 
