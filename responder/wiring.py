@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ from responder.engine.ledger_keeper import LedgerKeeper
 from responder.engine.outbox import DeliveryOutcome, OutboxWorker
 from responder.engine.runner import StepRunner
 from responder.engine.watch import Pulse
-from responder.errors import SettingsError
+from responder.errors import JournalUnavailableError, SettingsError
 from responder.notifiers.registry import build_notifiers
 from responder.ports import Workloads
 from responder.rulebook.loader import load_rulebook
@@ -162,9 +162,16 @@ class _Tasks:
         finally:
             self.ready.set()
             service.server.should_exit = True
-            await asyncio.gather(serve, return_exceptions=True)
-            if service.brain.is_folded:
-                await service.brain.snapshot()
+            [ended] = await asyncio.gather(serve, return_exceptions=True)
+            await self._keep_state()
+        if ended is not None:  # nobody asked it to stop: say so, so that whoever supervises us starts us again
+            raise ended
+
+    async def _keep_state(self) -> None:
+        try:
+            await self._service.brain.snapshot()
+        except JournalUnavailableError as error:
+            _log.warning("snapshot_not_kept", error=str(error), consequence="the next start takes longer")
 
     async def _engine(self) -> None:
         service = self._service
@@ -177,23 +184,29 @@ class _Tasks:
             group.create_task(service.brain.run(), name="brain")
             group.create_task(self._outbox.run(), name="outbox")
             group.create_task(self._keeper.run(service.rulebook.targets), name="ledger")
-            group.create_task(self._count(), name="gauges")
-            group.create_task(self._maintain(), name="maintenance")
+            group.create_task(self._every(_GAUGES_EVERY, self._count, first=timedelta(0)), name="gauges")
+            group.create_task(self._every(_MAINTENANCE_EVERY, self._maintain, first=_MAINTENANCE_EVERY), name="maintenance")
+
+    async def _every(self, pause: timedelta, work: Callable[[], Awaitable[None]], *, first: timedelta) -> None:
+        """Side work: whatever breaks it, brain and outbox go on. first: the pause before the first time."""
+        await asyncio.sleep(first.total_seconds())
+        while True:
+            try:
+                await work()
+            except Exception:  # noqa: BLE001 (the boundary of side work: rollbacks must not depend on it)
+                _log.exception("side_work_failed", work=work.__name__.strip("_"))
+            await asyncio.sleep(pause.total_seconds())
 
     async def _count(self) -> None:
-        while True:
-            await count_open(self._service.database, self._metrics)
-            await asyncio.sleep(_GAUGES_EVERY.total_seconds())
+        await count_open(self._service.database, self._metrics)
 
     async def _maintain(self) -> None:
         """Nothing grows without bound."""
-        while True:
-            await asyncio.sleep(_MAINTENANCE_EVERY.total_seconds())
-            await self._service.brain.snapshot()
-            now = wall_clock()
-            entries = await self._service.database.journal.prune(now - timedelta(days=self._settings.journal_retention_days))
-            closed = await self._service.database.incidents.prune(now - timedelta(days=self._settings.incident_retention_days))
-            _log.info("pruned", journal_entries=entries, incidents=closed)
+        await self._service.brain.snapshot()
+        now = wall_clock()
+        entries = await self._service.database.journal.prune(now - timedelta(days=self._settings.journal_retention_days))
+        closed = await self._service.database.incidents.prune(now - timedelta(days=self._settings.incident_retention_days))
+        _log.info("pruned", journal_entries=entries, incidents=closed)
 
 
 async def count_open(database: Database, metrics: Metrics) -> None:

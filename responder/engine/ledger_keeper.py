@@ -15,7 +15,7 @@ from responder.errors import ResponderError
 from responder.ports import Clock, Ledger, Workloads
 
 _log = structlog.get_logger(__name__)
-_RETRY_PAUSE = 5.0  # seconds, after the watch of a target broke for good (a right is missing, the object is gone)
+_RETRY_PAUSE = 5.0  # seconds, after the watch of a target broke (a right is missing, the object is gone, a bug)
 
 
 class LedgerKeeper:
@@ -46,10 +46,13 @@ class LedgerKeeper:
                 if str(error) != said:
                     _log.warning("target_unreadable", target=target.name, error=str(error))
                     said = str(error)
+            except Exception:  # noqa: BLE001 (the target's boundary: a bug with one object must not end the service)
+                _log.exception("ledger_crashed", target=target.name)
             await asyncio.sleep(_RETRY_PAUSE)
 
     async def _watch(self, target: Target) -> None:
-        states = self._workloads.of(target).watch()
+        workload = self._workloads.of(target)
+        states = workload.watch()
         upcoming: asyncio.Task[WorkloadState] | None = None
         state: WorkloadState | None = None
         watching = False
@@ -60,6 +63,8 @@ class LedgerKeeper:
                 if done:
                     state = upcoming.result()
                     upcoming = None
+                else:  # what the watch showed last may be long over, should the connection be dead
+                    state = await workload.read()
                 if state is not None:
                     await self._write(target, state, watching=watching)
                     watching = True

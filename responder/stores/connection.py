@@ -40,8 +40,15 @@ class ConnectionThread:
         return await asyncio.get_running_loop().run_in_executor(self._executor, self.execute, work)
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
-        """Like run, in a transaction of its own."""
-        return await self.run(lambda connection: self.in_transaction(connection, work))
+        """Like run, in a transaction of its own. Cancelling waits for its end: whoever goes on from there must see it."""
+        self._refuse_when_closed()
+        loop = asyncio.get_running_loop()
+        job = loop.run_in_executor(self._executor, self.execute, lambda connection: self.in_transaction(connection, work))
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            await asyncio.gather(asyncio.shield(job), return_exceptions=True)
+            raise
 
     async def close(self) -> None:
         """Finish what is queued, then close the connection."""

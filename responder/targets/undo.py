@@ -89,6 +89,12 @@ class _Undo:
                 f"{self._ref} was changed by somebody else: it is asked to run {now}, which is neither"
                 f" {_name(pin.from_version)} nor {_name(pin.to_version)}"
             )
+        current = deployments.history(found, known)[0]
+        if current.digest == pin.from_version.digest and current.revision != pin.from_version.revision:
+            raise RefusedError(
+                f"{self._ref}: {_name(pin.from_version)} was replaced and then put there again by somebody"
+                f" (now revision {current.revision})"
+            )
         if "deletionTimestamp" in found["metadata"]:
             raise RefusedError(f"{self._ref} is being deleted")
         if found["spec"].get("paused"):

@@ -120,6 +120,10 @@ async def _fixed_by_hand(cluster: Cluster, namespace: str) -> None:
     await cluster.deploy(namespace, "app", image="shop/app:1.2", container={"env": [{"name": "FIX", "value": "1"}]})
 
 
+async def _put_back(cluster: Cluster, namespace: str) -> None:
+    await cluster.roll_out(namespace, "app", "shop/app:1.1", "shop/app:1.2", replicas=2)
+
+
 async def _service_account(cluster: Cluster, namespace: str) -> None:
     await cluster.deploy(namespace, "app", image="shop/app:1.2", pod={"terminationGracePeriodSeconds": 5})
 
@@ -140,6 +144,7 @@ async def _made_anew(cluster: Cluster, namespace: str) -> None:
         pytest.param(
             _fixed_by_hand, "changed by somebody else: it is asked to run 1.2", id="the bad version was given a new setting"
         ),
+        pytest.param(_put_back, "put there again", id="a person went back and then forward again"),
         pytest.param(_service_account, "changed by somebody else", id="a field that is not material was changed by hand"),
         pytest.param(_paused, "is paused", id="a person paused it"),
         pytest.param(_made_anew, "deleted and made anew", id="it was deleted and made anew"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -336,3 +337,22 @@ async def test_what_an_open_incident_has_pinned_stays_its_own_after_a_restart(tm
         world.played.gate.set()
         await world.incident("monitoring")
         assert database.writes == 1
+
+
+async def test_a_change_that_was_cut_off_is_not_overtaken_by_the_next_one(world: World) -> None:
+    """A time-out may hit while the disk is slow: what was on its way to it must be seen by whoever changes the incident next."""
+    await world.start()
+    await world.alert("Errors")
+    incident = await world.incident("monitoring")
+    released = threading.Event()
+    writer = world.database._writer
+    writer.submit(lambda: released.wait(10) and None)
+    first = asyncio.create_task(world.desk.change(incident.id, lambda known: replace(known, value=7.0)))
+    await asyncio.sleep(0.05)
+    first.cancel()
+    second = asyncio.create_task(world.desk.change(incident.id, lambda known: replace(known, trigger_link="http://x")))
+    await asyncio.sleep(0.05)
+    released.set()
+    await second
+    changed = await world.incident()
+    assert (changed.value, changed.trigger_link) == (7.0, "http://x")

@@ -171,6 +171,7 @@ class World:
     _numbers: count[int] = field(default_factory=count)
     _brain: asyncio.Task[None] | None = None
     brain: Brain = field(init=False)
+    desk: IncidentDesk = field(init=False)
 
     async def start(self) -> None:
         database = self.database
@@ -217,6 +218,7 @@ class World:
         brain.employ(desk, conductor)
         await brain.recover()
         self.brain = brain
+        self.desk = desk
         self._brain = asyncio.create_task(brain.run())
 
     def _actions(self) -> Mapping[str, Action]:
