@@ -6,7 +6,7 @@ Recovery is level-triggered: after folding, a group that fires and has no incide
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -25,6 +25,7 @@ from responder.ports import Clock, Entry, EntryKind, Incidents, Journal
 _log = structlog.get_logger(__name__)
 _FOLD_BATCH = 2000
 _SNAPSHOT_EVERY = 20_000  # entries
+_CATCH_UP_BATCH = 100  # entries folded for a new rulebook at a time: the live work gets its turn between two
 _RETRY_PAUSE = 1.0  # seconds, when the database can't be written
 
 
@@ -60,6 +61,7 @@ class Brain:
         self._since_snapshot = 0
         self._missed: list[Decision] = []
         self._runs: dict[str, asyncio.Task[None]] = {}
+        self._turn_lock = asyncio.Lock()  # held while decisions are in hand
         self._desk: IncidentDesk | None = None
         self._conductor: Conductor | None = None
 
@@ -150,7 +152,8 @@ class Brain:
     async def run(self) -> None:
         """Fold new entries and let deadlines run out, until cancelled."""
         try:
-            await self._durably(self.resume)
+            async with self._turn_lock:
+                await self._durably(self.resume)
             while True:
                 await self._durably(self._turn)
         finally:
@@ -161,24 +164,25 @@ class Brain:
         wait = None if due is None else max(timedelta(0), due - self._clock())
         entries = await self._journal.wait(self._position, wait)
         if entries:
-            self._is_up_to_date = False
-            decisions = self._fold(entries)
-            self._on_folded(self._clock() - entries[-1].at)
-            for decision in decisions:
-                self._on_decision(decision)
-            await self._handle(decisions)
-            self._is_up_to_date = True
-            await self._snapshot_if_due()
+            async with self._turn_lock:
+                await self._take(entries)
         elif due is not None and self._clock() >= due:
             await self._durably(lambda: self._journal.append(EntryKind.TICK, self._clock()))
+
+    async def _take(self, entries: Sequence[Entry]) -> None:
+        self._is_up_to_date = False
+        decisions = self._fold(entries)
+        self._on_folded(self._clock() - entries[-1].at)
+        for decision in decisions:
+            self._on_decision(decision)
+        await self._handle(decisions)
+        self._is_up_to_date = True
+        await self._snapshot_if_due()
 
     def _fold(self, entries: Iterable[Entry]) -> list[Decision]:
         decisions: list[Decision] = []
         for entry in entries:
-            if entry.kind is EntryKind.TICK:
-                decisions += self._evaluator.tick(entry.at)
-            else:
-                decisions += self._evaluator.observe(entry.signals, entry.at)
+            decisions += _advance(self._evaluator, entry)
             self._position = entry.id
             self._since_snapshot += 1
         return decisions
@@ -194,7 +198,7 @@ class Brain:
         if moved:
             self._pulse.beat()
 
-    async def _respond(self, decision: Decision) -> None:
+    async def _respond(self, decision: Decision, *, lead: bool = True) -> None:
         if self._desk is None:
             raise RuntimeError("the brain has no desk")
         try:
@@ -205,7 +209,7 @@ class Brain:
             _log.exception("decision_failed", rule=decision.rule, group=decision.group)
             reason = f"internal error: {type(error).__name__}; nothing is done about: {decision.reason}"
             incident = await self._desk.respond(replace(decision, response=Response.NOTIFY, reason=reason))
-        if incident.is_open:
+        if incident.is_open and lead:
             self._lead(incident)
 
     async def _durably(self, work: Callable[[], Awaitable[object]]) -> None:
@@ -218,6 +222,52 @@ class Brain:
                 await asyncio.sleep(_RETRY_PAUSE)
             else:
                 return
+
+    # --- other rules ---------------------------------------------------------------------------------------------
+
+    async def adopt(self, successor: Evaluator, digest: str, put_in_force: Callable[[], None]) -> None:
+        """Have another rulebook's evaluator decide from here on: the same as a restart with it, without the stop.
+
+        What is on record is folded into the successor beside the live work; the present one decides meanwhile. What fires then is
+        acted on unless it has its incident already, so nothing past happens twice. put_in_force: called right before that.
+        Raises JournalUnavailableError, and nothing has changed, when the journal can't be read or is still being folded.
+        """
+        if not self._is_folded:
+            raise JournalUnavailableError("the journal is still being folded", retry_after=timedelta(seconds=_RETRY_PAUSE))
+        folded = 0
+        while self._position - folded > _CATCH_UP_BATCH and (reached := await self._catch_up(successor, folded)) > folded:
+            folded = reached
+            await asyncio.sleep(0)
+        async with self._turn_lock:
+            while (reached := await self._catch_up(successor, folded)) > folded:
+                folded = reached
+            put_in_force()
+            try:
+                # Alerts that have another name now join their incidents first: a run that asks meanwhile must find them firing.
+                for decision in successor.firing():
+                    await self._durably(lambda decision=decision: self._respond(decision, lead=False))  # type: ignore[misc]
+            finally:
+                self._evaluator, self._digest, self._since_snapshot = successor, digest, _SNAPSHOT_EVERY
+            await self._durably(self._lead_all)
+        self._pulse.beat()
+        await self._durably(
+            lambda: self._journal.append(EntryKind.TICK, self._clock())
+        )  # wakes a turn that waits by old deadlines
+
+    async def _lead_all(self) -> None:
+        for incident in await self._incidents.list(open_only=True, limit=10_000):
+            self._lead(incident)
+
+    async def _catch_up(self, successor: Evaluator, folded: int) -> int:
+        """Fold the next few entries that the present evaluator has folded; returns how far the successor is."""
+        for entry in await self._journal.read(folded, _CATCH_UP_BATCH):
+            if entry.id > self._position:
+                break
+            _advance(successor, entry)
+            folded = entry.id
+        return folded
+
+    # --- runs ----------------------------------------------------------------------------------------------------
 
     def _lead(self, incident: Incident) -> None:
         """See to it that somebody leads this incident: it may have been opened by an attempt that looked as if it had failed."""
@@ -250,3 +300,7 @@ class Brain:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _advance(evaluator: Evaluator, entry: Entry) -> list[Decision]:
+    return evaluator.tick(entry.at) if entry.kind is EntryKind.TICK else evaluator.observe(entry.signals, entry.at)

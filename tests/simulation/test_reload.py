@@ -169,7 +169,7 @@ async def test_reloads_at_random_moments_of_a_storm_change_nothing(seed: int, tm
         found = [incident.identity for incident in await world.database.incidents.list(limit=1000)]
         assert len(found) == len(set(found))
         assert {identity.split("|")[2].split("@")[0] for identity in found} == expected
-        fresh = Evaluator(rules)
+        fresh = Evaluator(world.rules)
         for entry in await world.database.journal.read(0, 100_000):
             fresh.tick(entry.at) if entry.kind is EntryKind.TICK else fresh.observe(entry.signals, entry.at)
         assert list(world.brain.evaluator.groups()) == list(fresh.groups())
