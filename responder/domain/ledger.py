@@ -44,6 +44,23 @@ def _first_of_run(history: Sequence[Version], current: Version) -> datetime | No
     return first
 
 
+def blame(entries: Iterable[LedgerEntry], troubles: Iterable[datetime], within: timedelta) -> list[LedgerEntry]:
+    """The entries, with `failed_at` for versions that were the suspect of an alert and were replaced soon after it.
+
+    troubles: when earlier alerts that ask for a rollback began, whatever came of them. A version that ran on for longer than
+    `within` has outlived the suspicion.
+    """
+    began = sorted(troubles)
+    return [replace(entry, failed_at=entry.failed_at or _suspected_at(entry, began, within)) for entry in entries]
+
+
+def _suspected_at(entry: LedgerEntry, troubles: Iterable[datetime], within: timedelta) -> datetime | None:
+    start, end = entry.rolled_out_at, entry.replaced_at
+    if start is None or end is None:
+        return None
+    return next((at for at in troubles if start <= at <= min(end, start + within) and end - at <= within), None)
+
+
 def fill(target: str, state: WorkloadState) -> list[LedgerEntry]:
     """Entries from the target's own history, for a ledger that starts now. Oldest first, one per run of equal fingerprints."""
     runs: list[list[Version]] = []

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from responder.domain.guards import Facts
 from responder.domain.incident import Incident
-from responder.domain.ledger import fill
+from responder.domain.ledger import blame, fill
 from responder.domain.rulebook import Target
-from responder.domain.version import WorkloadState
+from responder.domain.version import LedgerEntry, WorkloadState
 from responder.errors import ResponderError, TemporaryError
 from responder.ports import Clock, Incidents, Ledger, Workloads
 
 _READ_WITHIN = timedelta(seconds=30)
 _READ_ATTEMPTS = 6
+_EARLIER_INCIDENTS = 20  # of the same target, looked at for versions they blamed
 
 
 class FactFinder:
@@ -41,6 +42,7 @@ class FactFinder:
             return Facts(target, self._clock(), None, f"{target.workload} can't be read: {reason}")
         now = self._clock()
         bad = await self._ledger.bad_fingerprints(target.name)
+        troubles = await self._troubles(target)
         begun = await self._ledger.rollbacks_since(target.name, now - target.guards.max_rollbacks.within)
         return Facts(
             target=target,
@@ -48,8 +50,7 @@ class FactFinder:
             state=state,
             began_at=incident.began_at,
             still_firing=still_firing,
-            # Right after the first start the ledger's own watch may not have looked yet: judge what it will write down.
-            ledger=tuple(await self._ledger.entries(target.name) or fill(target.name, state)),
+            ledger=tuple(blame(await self._entries(target, state), troubles, target.guards.deployed_within)),
             bad_fingerprints={mark: by for mark, by in bad.items() if by != incident.id},
             rollbacks=max(0, begun - (incident.id in bad.values())),
             restored_by=await self._restored_by(target, state, bad.values(), incident),
@@ -68,6 +69,15 @@ class FactFinder:
                 with attempt:
                     return await self._workloads.of(target).read()
         raise AssertionError("unreachable")
+
+    async def _entries(self, target: Target, state: WorkloadState) -> list[LedgerEntry]:
+        """Right after the first start the ledger's own watch may not have looked yet: judge what it will write down."""
+        return await self._ledger.entries(target.name) or fill(target.name, state)
+
+    async def _troubles(self, target: Target) -> list[datetime]:
+        """When the latest alerts that asked for a rollback of this target began."""
+        earlier = await self._incidents.list(target=target.name, limit=_EARLIER_INCIDENTS)
+        return [one.began_at for one in earlier if one.plan is not None and one.began_at is not None]
 
     async def _restored_by(self, target: Target, state: WorkloadState, culprits: Iterable[str], incident: Incident) -> str:
         """The incident whose rollback put the current version there."""

@@ -15,7 +15,7 @@ import pytest
 from responder.domain.incident import Incident
 from responder.domain.rulebook import Mode, Monitor, Response, Retry, Rulebook, Step, WorkloadRef
 from responder.domain.signal import SignalStatus
-from responder.domain.version import RolloutPhase, RolloutStatus
+from responder.domain.version import LedgerEntry, RolloutPhase, RolloutStatus
 from responder.errors import JournalUnavailableError, OutcomeUnknownError, PermanentError
 from responder.ports import OpenResult
 from tests.simulation.world import ROLLBACK, V1, V2, V3, PlayedWorkload, World, a_world, rulebook, statuses, wall
@@ -356,3 +356,27 @@ async def test_a_change_that_was_cut_off_is_not_overtaken_by_the_next_one(world:
     await second
     changed = await world.incident()
     assert (changed.value, changed.trigger_link) == (7.0, "http://x")
+
+
+async def test_a_version_that_was_replaced_because_of_an_alert_is_not_gone_back_to(world: World) -> None:
+    """v2 was refused a rollback and replaced by hand with v3, which is bad too: v2 was fully available for long, but no good."""
+    ledger, changed = world.database.ledger, world.workload.changed
+    began = changed - timedelta(minutes=40)
+    await ledger.put(
+        LedgerEntry(
+            "app", V2.fingerprint, "v2", "2", began, replaced_at=changed + timedelta(seconds=10), longest=timedelta(minutes=30)
+        )
+    )
+    await ledger.put(LedgerEntry("app", V3.fingerprint, "v3", "3", changed + timedelta(seconds=10)))
+    await world.start()
+    await world.settled_start()
+    world.workload.paused = True
+    await world.alert("Errors", key="earlier", ago=30 * 60)
+    await world.incident("refused")
+    world.workload.paused = False
+    world.workload.history = (V3, V2, V1)
+    await world.resolve("Errors", key="earlier")
+    await world.alert("Errors")
+    incident = await world.incident("monitoring", number=2)
+    assert world.workload.current == V1
+    assert "an incident blamed it" in str([event.data for event in await world.database.incidents.events(incident.id)])

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
-from responder.domain.ledger import advance, best_stretch, changed_at, fill
+import pytest
+
+from responder.domain.ledger import advance, best_stretch, blame, changed_at, fill
 from responder.domain.version import LedgerEntry, WorkloadState
 from tests.unit.version_values import COMPLETE, PROGRESSING, SCALED_TO_ZERO, at, entry, state, version
 
@@ -108,3 +110,20 @@ def test_when_the_current_version_was_rolled_out() -> None:
     assert changed_at(state(restarted, V3, V2), [entry(V3, -9)]) == at(-9), "the ledger saw it"
     assert changed_at(state(V3, V2), [entry(V2, -300)]) == at(-10), "the ledger lags behind: the history decides"
     assert COMPLETE.desired == 3
+
+
+BLAME = {
+    "an alert soon after it was rolled out, and it was replaced soon after that": (-290, True),
+    "it was not rolled out yet": (-301, False),
+    "it had run for long before the alert": (-239, False),
+    "it ran on for long after the alert": (-70, False),
+    "it was replaced before the alert": (-5, False),
+}
+
+
+@pytest.mark.parametrize(("trouble", "blamed"), BLAME.values(), ids=BLAME.keys())
+def test_a_version_is_blamed_when(trouble: float, blamed: bool) -> None:
+    replaced = -10 if trouble == -70 or trouble == -5 else -240
+    run = entry(V2, -300, replaced, longest=timedelta(hours=1))
+    [judged] = blame([run], [at(trouble)], timedelta(hours=1))
+    assert (judged.failed_at is not None) is blamed
