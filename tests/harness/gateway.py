@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Self
 
 import httpx
@@ -11,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from responder.sandbox.loopback import LoopbackServer
-from tests.harness.kubernetes_proxy import Request, pass_on
+from tests.harness.kubernetes_proxy import Forward, Request, pass_on
 
 _OWN_TO_A_CONNECTION = ("host", "connection", "content-length", "transfer-encoding", "accept-encoding")
 _PASSED_BACK = ("content-type", "retry-after")
@@ -24,7 +25,7 @@ class Gateway:
         self._http = httpx.AsyncClient(base_url=upstream, trust_env=False, timeout=20)
         methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
         self._server = LoopbackServer(Starlette(routes=[Route("/{path:path}", self._handle, methods=methods)]))
-        self.rule = pass_on
+        self.rule: Callable[[Request, Forward], Awaitable[httpx.Response | None]] = pass_on
         self.requests: list[Request] = []
 
     @property

@@ -33,10 +33,12 @@ class ResponderService:
     """One database, one port after the other: `start` again after `kill` or `stop` is a restart of the same service.
 
     folder: of its own; holds rulebook, database, tokens and log. environment: further RESPONDER_* variables and KUBECONFIG.
-    make: how the process comes about.
+    make: how the process comes about. tokens: without, everybody on loopback may do everything.
     """
 
-    def __init__(self, folder: Path, rules: str, environment: Mapping[str, str], make: MakeProgram = serve) -> None:
+    def __init__(
+        self, folder: Path, rules: str, environment: Mapping[str, str], make: MakeProgram = serve, *, tokens: bool = True
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.rules_file = folder / "rules.yaml"
         self.rules_file.write_text(rules)
@@ -46,9 +48,9 @@ class ResponderService:
             "RESPONDER_PORT": "0",
             "RESPONDER_RULES": str(self.rules_file),
             "RESPONDER_DATABASE_URL": f"sqlite:///{folder / 'responder.db'}",
-            "RESPONDER_WEBHOOK_TOKEN_FILE": str(self.token_file),
-            "RESPONDER_VIEWER_TOKEN": VIEWER_TOKEN,
         }
+        if tokens:
+            settings |= {"RESPONDER_WEBHOOK_TOKEN_FILE": str(self.token_file), "RESPONDER_VIEWER_TOKEN": VIEWER_TOKEN}
         sources = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))  # also where it is not installed
         self.environment = {**settings, "PYTHONPATH": sources, **environment}
         self.program = make(folder / "responder.log", clean_environment(**self.environment))
