@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import orjson
 from starlette.requests import Request
@@ -10,6 +11,16 @@ from starlette.responses import Response
 
 from responder.web.problems import Problem
 from responder.web.tokens import READERS, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """An answer before it is put on the wire. headers: names in small letters, without content-length."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

@@ -51,6 +51,7 @@ class Surface:
 
     def __init__(self, webhooks: Webhooks, pages: ASGIApp) -> None:
         self._webhooks = webhooks
+        self.short_cuts = webhooks.short_cuts
         self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

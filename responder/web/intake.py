@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from time import perf_counter
 
 import structlog
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from responder.domain.signal import Signal
 from responder.errors import JournalUnavailableError, ResponderError
 from responder.intakes.delivery import Parse, ParsedDelivery
 from responder.ports import EntryKind
 from responder.web.admission import Admission
+from responder.web.answers import WholeAnswer
 from responder.web.deadline import ReadingDeadline
 from responder.web.problems import INTERNAL, Problem, ProblemError, method_not_allowed, problem_of, too_large
 from responder.web.services import WebServices
@@ -27,13 +28,8 @@ _JSON = (b"content-type", b"application/json")
 _PROBLEM = (b"content-type", b"application/problem+json")
 
 
-def _answer(accepted: int, ignored: int) -> tuple[Message, Message]:
-    body = b'{"accepted":%d,"ignored":%d}' % (accepted, ignored)
-    headers = [_JSON, (b"content-length", b"%d" % len(body))]
-    return {"type": "http.response.start", "status": 202, "headers": headers}, {"type": "http.response.body", "body": body}
-
-
-_ONE_START, _ONE_BODY = _answer(1, 0)  # by far the most frequent
+_ACCEPTED_HEADERS = (_JSON,)
+_CLOSE = (("Connection", "close"),)
 
 _log = structlog.get_logger("responder.web")
 
@@ -66,40 +62,46 @@ class IntakeEndpoint:
         self._methods = methods
         self._answer_within = answer_within
         self._deadline = ReadingDeadline(services.body_within)
+        self._noted: dict[int, tuple[float, int]] = {}  # by status: silent until, and how many were not said
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ordinary way: the body is read from the connection."""
+        came, headers = asyncio.get_running_loop().time(), dict(scope["headers"])
         try:
-            accepted, ignored = await self._take(scope, receive)
+            self._admit(scope["method"], headers)
+            try:
+                body = await self._deadline.keep(read_body(headers, receive, self._services.body_limit))
+            except TimeoutError:
+                raise Problem(408, "the body did not arrive in time", headers=_CLOSE).error() from None
+            answer = await self._take(headers, body, came)
         except Disconnected:
             return
-        except ProblemError as error:
-            await self.refuse(error.problem, send)
-        except ResponderError as error:
-            await self.refuse(problem_of(error), send)
-        except Exception:  # noqa: BLE001 - the web boundary
-            _log.exception("intake_failed", source=self._name)
-            await self.refuse(INTERNAL, send)
-        else:
-            if (accepted, ignored) == (1, 0):
-                await send(_ONE_START)
-                await send(_ONE_BODY)
-            else:
-                for message in _answer(accepted, ignored):
-                    await send(message)
+        except Exception as error:  # noqa: BLE001 - the web boundary
+            answer = self._refusal(error)
+        await _send(send, answer)
 
-    async def _take(self, scope: Scope, receive: Receive) -> tuple[int, int]:
-        """Returns how many signals are on disk, and how many observations were ignored."""
-        services = self._services
-        if scope["method"] not in self._methods:
-            raise method_not_allowed(self._methods).error()
+    async def answer(self, method: str, headers: Mapping[bytes, bytes], body: bytes) -> WholeAnswer:
+        """The short way, for a request that has arrived whole (see `protocol`)."""
         came = asyncio.get_running_loop().time()
-        headers = dict(scope["headers"])
+        try:
+            self._admit(method, headers)
+            check_size(len(body), self._services.body_limit)
+            return await self._take(headers, body, came)
+        except Exception as error:  # noqa: BLE001 - the web boundary
+            return self._refusal(error)
+
+    async def refuse(self, problem: Problem, send: Send) -> None:
+        await _send(send, self._refusal(problem.error()))
+
+    def _admit(self, method: str, headers: Mapping[bytes, bytes]) -> None:
+        if method not in self._methods:
+            raise method_not_allowed(self._methods).error()
         self._admission.headers(headers)
         check_content(headers)
-        try:
-            body = await self._deadline.keep(read_body(headers, receive, services.body_limit))
-        except TimeoutError:
-            raise Problem(408, "the body did not arrive in time", headers=(("Connection", "close"),)).error() from None
+
+    async def _take(self, headers: Mapping[bytes, bytes], body: bytes, came: float) -> WholeAnswer:
+        """Answers with how many signals are on disk, and how many observations were ignored."""
+        services = self._services
         now = services.clock()
         if len(body) <= READ_IN_THREAD:
             delivery = self._read(headers, body, now)
@@ -107,13 +109,13 @@ class IntakeEndpoint:
             delivery = await asyncio.to_thread(self._read, headers, body, now)
         if delivery.notes:
             _log.warning("intake_noted", source=self._name, receiver=delivery.receiver, notes=delivery.notes)
-        seconds = 0.0
-        if delivery.signals:
+        accepted, ignored, seconds = len(delivery.signals), delivery.ignored, 0.0
+        if accepted:
             began = perf_counter()
             await self._append(delivery.signals, now, came)
             seconds = perf_counter() - began
-        services.metrics.accepted(self._name, len(delivery.signals), delivery.ignored, seconds)
-        return len(delivery.signals), delivery.ignored
+        services.metrics.accepted(self._name, accepted, ignored, seconds)
+        return WholeAnswer(202, _ACCEPTED_HEADERS, b'{"accepted":%d,"ignored":%d}' % (accepted, ignored))
 
     def _read(self, headers: Mapping[bytes, bytes], body: bytes, now: datetime) -> ParsedDelivery:
         if self._admission.body is not None:
@@ -131,12 +133,35 @@ class IntakeEndpoint:
         except TimeoutError:
             raise JournalUnavailableError("the journal did not answer in time for this sender") from None
 
-    async def refuse(self, problem: Problem, send: Send) -> None:
+    def _refusal(self, error: Exception) -> WholeAnswer:
+        if isinstance(error, ProblemError):
+            problem = error.problem
+        elif isinstance(error, ResponderError):
+            problem = problem_of(error)
+        else:
+            _log.exception("intake_failed", source=self._name, exc_info=error)
+            problem = INTERNAL
         self._services.metrics.rejected(self._name, problem.status)
-        _log.warning("intake_rejected", source=self._name, status=problem.status, field=problem.field, detail=problem.detail)
-        body = problem.body()
+        self._note_refusal(problem)
         extra = [(name.lower().encode(), value.encode()) for name, value in problem.headers]
-        await _send(send, problem.status, body, [_PROBLEM, (b"content-length", b"%d" % len(body)), _NOSNIFF, *extra])
+        return WholeAnswer(problem.status, [_PROBLEM, _NOSNIFF, *extra], problem.body())
+
+    def _note_refusal(self, problem: Problem) -> None:
+        """At most one line a second for each status: a storm that is refused must not become a storm of lines."""
+        now = perf_counter()
+        silent_until, unsaid = self._noted.get(problem.status, (0.0, 0))
+        if now < silent_until:
+            self._noted[problem.status] = (silent_until, unsaid + 1)
+            return
+        self._noted[problem.status] = (now + 1.0, 0)
+        _log.warning(
+            "intake_rejected",
+            source=self._name,
+            status=problem.status,
+            field=problem.field,
+            detail=problem.detail,
+            unsaid=unsaid,
+        )
 
 
 def check_content(headers: Mapping[bytes, bytes]) -> None:
@@ -151,11 +176,16 @@ def check_content(headers: Mapping[bytes, bytes]) -> None:
         raise Problem(415, "compressed bodies are not taken", field="Content-Encoding").error()
 
 
+def check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise too_large(limit).error()
+
+
 async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
     """The whole body, never holding more than `limit` bytes. Raises ProblemError (413) or Disconnected."""
     declared = headers.get(b"content-length", b"")
-    if declared.isdigit() and int(declared) > limit:
-        raise too_large(limit).error()
+    if declared.isdigit():
+        check_size(int(declared), limit)
     parts: list[bytes] = []
     size = 0
     while True:
@@ -164,13 +194,13 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
             raise Disconnected
         part: bytes = message.get("body", b"")
         size += len(part)
-        if size > limit:
-            raise too_large(limit).error()
+        check_size(size, limit)
         if not message.get("more_body"):
             return b"".join([*parts, part]) if parts else part
         parts.append(part)
 
 
-async def _send(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+async def _send(send: Send, answer: WholeAnswer) -> None:
+    length = (b"content-length", b"%d" % len(answer.body))
+    await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, length]})
+    await send({"type": "http.response.body", "body": answer.body})

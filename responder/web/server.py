@@ -5,6 +5,8 @@ from __future__ import annotations
 import uvicorn
 from starlette.types import ASGIApp
 
+from responder.web.protocol import ShortCutProtocol
+
 
 def server_config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.Config:
     """host, port: ignored when the server is given a socket."""
@@ -13,7 +15,7 @@ def server_config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uv
         host=host,
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=ShortCutProtocol,  # httptools, and a short cut for webhooks
         ws="none",
         interface="asgi3",  # named, so that no guess is made about callables that are no coroutine functions
         lifespan="off",  # the wiring owns what runs beside the server

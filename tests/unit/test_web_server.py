@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import httpx
 import pytest
+import structlog
 import uvicorn
 
 from responder.errors import JournalUnavailableError
@@ -26,16 +28,24 @@ WITHIN = 10.0  # seconds, before a test gives up
 
 
 class _Server(uvicorn.Server):
+    stopping: Callable[[], None] = staticmethod(lambda: None)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().call_soon(self.stopping)  # once every connection was told
+        await super().shutdown(sockets)
+
 
 @asynccontextmanager
-async def served(parts: Parts) -> AsyncIterator[int]:
-    """The port of a real server on loopback."""
+async def served(parts: Parts, stopping: Callable[[], None] | None = None) -> AsyncIterator[int]:
+    """The port of a real server on loopback. stopping: called when the server has begun to stop."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = _Server(server_config(build_app(parts.services())))
+    if stopping is not None:
+        server.stopping = stopping
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield listener.getsockname()[1]
@@ -156,3 +166,80 @@ async def test_a_full_journal_answers_503_and_the_connection_can_be_used_again()
     assert (refused.status_code, taken.status_code) == (503, 202)
     assert int(refused.headers["retry-after"]) >= 1
     assert "server" not in refused.headers
+
+
+async def test_requests_sent_without_waiting_are_answered_in_their_order() -> None:
+    parts = Parts(journal=FakeJournal(gate=asyncio.Event()))
+    assert parts.journal.gate is not None
+    webhook = head(Content_Length=len(BODY)).replace(b"Connection: close\r\n", b"") + BODY
+    health = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    last = b"GET /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    async with served(parts) as port:
+        talking = asyncio.create_task(talk(port, webhook + health + webhook + last))
+        async with asyncio.timeout(WITHIN):
+            await parts.journal.arrived.wait()
+        assert not talking.done()
+        parts.journal.gate.set()
+        answers = await talking
+    statuses = re.findall(rb"HTTP/1.1 ([0-9]+)", answers)
+    assert statuses == [b"202", b"200", b"202", b"404"]
+    assert len(parts.journal.entries) == 2
+
+
+async def test_a_webhook_can_follow_another_on_the_same_connection_whole_or_in_pieces() -> None:
+    parts = Parts()
+    webhook = head(Content_Length=len(BODY)).replace(b"Connection: close\r\n", b"") + BODY
+    async with served(parts) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for cut in (len(webhook), 10, len(webhook) - 5, len(webhook), len(webhook) - len(BODY)):
+            writer.write(webhook[:cut])
+            await writer.drain()
+            await asyncio.sleep(0.01)  # so that the pieces arrive as pieces; either way the answer is the same
+            writer.write(webhook[cut:])
+            async with asyncio.timeout(WITHIN):
+                start = await reader.readuntil(b"\r\n\r\n")
+                assert start.startswith(b"HTTP/1.1 202 ")
+                assert await reader.readexactly(26) == b'{"accepted":1,"ignored":0}'
+        writer.close()
+    assert len(parts.journal.entries) == 5
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        pytest.param(b"POST /webhooks/alertmanager HTTP/1.0\r\n", id="HTTP/1.0"),
+        pytest.param(b"POST /webhooks/alertmanager?from=prometheus HTTP/1.1\r\n", id="a query"),
+        pytest.param(b"POST /webhooks/%61lertmanager HTTP/1.1\r\n", id="a quoted letter"),
+        pytest.param(b"POST /webhooks/alertmanager HTTP/1.1\r\nExpect: 100-continue\r\n", id="a sender that asks first"),
+    ],
+)
+async def test_an_unusual_webhook_is_taken_all_the_same(request_line: bytes) -> None:
+    parts = Parts()
+    _, _, headers = head(Content_Length=len(BODY)).partition(b"\r\n")
+    async with served(parts) as port:
+        answer = await talk(port, request_line + headers + BODY)
+    assert b" 202 " in answer
+    assert answer.endswith(b'{"accepted":1,"ignored":0}')
+    assert len(parts.journal.entries) == 1
+
+
+async def test_stopping_the_server_lets_a_webhook_in_flight_be_answered() -> None:
+    parts = Parts(journal=FakeJournal(gate=asyncio.Event()))
+    assert parts.journal.gate is not None
+    webhook = head(Content_Length=len(BODY)).replace(b"Connection: close\r\n", b"") + BODY
+    async with served(parts, stopping=parts.journal.gate.set) as port:
+        talking = asyncio.create_task(talk(port, webhook))
+        async with asyncio.timeout(WITHIN):
+            await parts.journal.arrived.wait()
+    answer = await talking
+    assert answer.startswith(b"HTTP/1.1 202 ")
+    assert b"connection: close" in answer
+
+
+async def test_a_storm_that_is_refused_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    parts = Parts(journal=FakeJournal(error=JournalUnavailableError("full")))
+    with structlog.testing.capture_logs() as lines:
+        async with served(parts) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            answers = await asyncio.gather(*(client.post(PATH, content=BODY, headers=JSON) for _ in range(100)))
+    assert {answer.status_code for answer in answers} == {503}
+    assert 1 <= len([line for line in lines if line["event"] == "intake_rejected"]) <= 50
