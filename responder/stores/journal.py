@@ -86,10 +86,19 @@ class SqlJournal:
         self._queue.append(pending)
         if not self._commit_is_due:
             self._commit_is_due = True
-            self._writer.submit(self._commit)
+            self._loop.call_soon(self._start_commit)
             if self._patience_check is None:
                 self._patience_check = self._loop.call_later(self._limits.patience.total_seconds(), self._check_patience)
         return await pending.future
+
+    def _start_commit(self) -> None:
+        """After everything that is ready to run has appended: fewer, larger batches, and fewer hand-overs between threads."""
+        try:
+            self._writer.submit(self._commit)
+        except JournalUnavailableError as error:
+            batch = list(self._queue)
+            self._queue.clear()
+            self._settle(batch, None, str(error))
 
     def _settle(self, batch: Sequence[_Pending], first_id: int | None, problem: str) -> None:
         """first_id: of the batch, None when it is not on disk."""
