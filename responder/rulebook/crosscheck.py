@@ -26,6 +26,7 @@ class CrossCheck:
         yield from self._routes()
         yield from self._rules()
         yield from self._step_names()
+        yield from self._rollbacks()
         yield from self._parameters()
 
     def _targets(self) -> Iterator[Problem]:
@@ -97,6 +98,12 @@ class CrossCheck:
                 line, _ = step.plan.source.position((*step.plan.path, *other.path, "name"))
                 hint = f"first on line {line}; names are unique in a plan"
                 yield step.plan.problem((*step.path, "name"), f"step name `{name}` is used twice", hint)
+
+    def _rollbacks(self) -> Iterator[Problem]:
+        for step in self.declarations.steps:
+            if step.form.uses == "rollback" and step.path[0] != "steps":
+                hint = "put it under `steps`: there the guards are asked, and there is never a second step back"
+                yield step.plan.problem((*step.path, "uses"), f"no rollback under `{step.path[0]}`", hint)
 
     def _parameters(self) -> Iterator[Problem]:
         for step in self.declarations.steps:
