@@ -234,17 +234,19 @@ def load(url: str, script: Path, seconds: int) -> Load:
 
 
 def post_active_alerts(url: str, started: datetime) -> None:
-    for first in range(0, ACTIVE_ALERTS, 500):
+    """Returns when the evaluator has seen them all; the database was empty before."""
+    deliveries = range(0, ACTIVE_ALERTS, 500)
+    for first in deliveries:
         alerts = [alert(number, started) for number in range(first, first + 500)]
         request = Request(f"{url}/webhooks/alertmanager", body(alerts).encode(), {"Content-Type": "application/json"})
         with urlopen(request, timeout=10) as answer:
             assert answer.status == 202, answer.status
+    wait_for(lambda: get(f"{url}/readyz")["journal_position"] >= len(deliveries), "all alerts to be evaluated")
 
-    def all_are_pending() -> bool:
-        with urlopen(f"{url}/v1/rules", timeout=30) as answer:
-            return len(json.load(answer)["rules"]) >= ACTIVE_ALERTS
 
-    wait_for(all_are_pending, "all alerts to be evaluated")
+def get(url: str) -> Any:
+    with urlopen(url, timeout=30) as answer:
+        return json.load(answer)
 
 
 def resident_mib(pid: int) -> float:
@@ -266,6 +268,7 @@ def measure(folder: Path, kubeconfig: Path, seconds: int, rounds: int) -> Figure
     with service(folder / "memory", kubeconfig) as (url, pid, _):
         post_active_alerts(url, started)
         memory = resident_mib(pid)
+        assert len(get(f"{url}/v1/rules")["rules"]) >= ACTIVE_ALERTS
     with ExitStack() as stack:
         bare_url = stack.enter_context(bare(folder))
         (folder / "load").mkdir()

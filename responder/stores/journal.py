@@ -35,7 +35,7 @@ class JournalLimits:
     max_bytes: int = 32 * 1024 * 1024
     patience: timedelta = timedelta(milliseconds=700)
     tail_entries: int = 2048
-    tail_bytes: int = 2 * 1024 * 1024
+    tail_bytes: int = 512 * 1024
 
 
 @dataclass(slots=True)

@@ -139,7 +139,6 @@ Index(
     outbox.c.incident_id,
     outbox.c.id,
     sqlite_where=outbox.c.done_at.is_(None),
-    postgresql_where=outbox.c.done_at.is_(None),
 )
 Index("outbox_by_incident", outbox.c.incident_id)
 
