@@ -19,21 +19,23 @@ from pydantic import SecretStr
 from responder.actions.registry import PARAMETERS, build_actions
 from responder.clients.http import new_client
 from responder.clients.kubernetes import KubernetesClient
+from responder.domain.decision import Decision
 from responder.domain.report import render_report, report_document
-from responder.domain.rule_state import GroupView
 from responder.domain.rulebook import DEFAULT_ROUTES, Rulebook, Target
 from responder.domain.version import WorkloadState
 from responder.engine.brain import Brain
 from responder.engine.conductor import Conductor
+from responder.engine.decision_log import DecisionLog
 from responder.engine.desk import IncidentDesk
 from responder.engine.evaluator import Evaluator
 from responder.engine.facts import FactFinder
 from responder.engine.last_look import LastLook
 from responder.engine.ledger_keeper import LedgerKeeper
 from responder.engine.outbox import DeliveryOutcome, OutboxWorker
+from responder.engine.reload import Reloader, RulebookInForce
 from responder.engine.runner import StepRunner
 from responder.engine.watch import Pulse
-from responder.errors import JournalUnavailableError, SettingsError
+from responder.errors import JournalUnavailableError
 from responder.notifiers.registry import build_notifiers
 from responder.ports import Workloads
 from responder.rulebook.loader import load_rulebook
@@ -43,6 +45,8 @@ from responder.targets.kubernetes import KubernetesWorkloads
 from responder.telemetry import Metrics, build_metrics
 from responder.web.admission import SenderSecrets
 from responder.web.app import build_app
+from responder.web.listener import listen, url_of
+from responder.web.rules import reload_document, rule_rows
 from responder.web.server import server_config
 from responder.web.services import WebServices
 from responder.web.tokens import Tokens
@@ -77,7 +81,7 @@ class Service:
     """A running service. url: where it listens. stop: ask it to end; `wait` returns when it has, or raises what broke it."""
 
     url: str
-    rulebook: Rulebook
+    reloader: Reloader
     database: Database
     brain: Brain
     desk: IncidentDesk
@@ -85,8 +89,17 @@ class Service:
     server: _Server
     main: asyncio.Task[None] | None = None
 
+    @property
+    def rulebook(self) -> Rulebook:
+        """The one in force now."""
+        return self.reloader.in_force
+
     def stop(self) -> None:
         self.server.should_exit = True
+
+    def reload_soon(self) -> None:
+        """For signal handlers. The outcome is logged and counted."""
+        self.reloader.reload_soon()
 
     async def wait(self) -> None:
         if self.main is not None:
@@ -102,7 +115,7 @@ async def serving(settings: Settings, *, kubeconfig: str | None = None) -> Async
     """
     started = time.monotonic()
     rulebook = load_rulebook(settings.rules, PARAMETERS)
-    listener = _listen(settings)
+    listener = listen(settings.host, settings.port)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
         database = await open_database(settings.database_url.get_secret_value())
@@ -110,7 +123,9 @@ async def serving(settings: Settings, *, kubeconfig: str | None = None) -> Async
         http = await stack.enter_async_context(new_client())
         cluster = KubernetesClient(kubeconfig)
         stack.push_async_callback(cluster.close)
-        parts = _Parts(settings, rulebook, database, KubernetesWorkloads(cluster, wall_clock), build_metrics())
+        metrics = build_metrics()
+        metrics.rulebook_reload_ok.set(1)
+        parts = _Parts(settings, rulebook, database, KubernetesWorkloads(cluster, wall_clock), metrics)
         service, tasks = parts.assemble(http, listener, started)
         service.main = asyncio.create_task(tasks.run(listener), name="service")
         try:
@@ -121,20 +136,6 @@ async def serving(settings: Settings, *, kubeconfig: str | None = None) -> Async
         finally:
             service.stop()
             await asyncio.gather(service.main, return_exceptions=True)
-
-
-def _listen(settings: Settings) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-        listener = socket.socket(family, kind, protocol)  # the protocol is named: without it Nagle's delay stays on
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)
-    except OSError as error:
-        raise SettingsError(f"RESPONDER_HOST, RESPONDER_PORT: can't listen there: {error.strerror or error}") from error
-    else:
-        return listener
 
 
 class _Tasks:
@@ -225,7 +226,8 @@ class _Parts:
         self, settings: Settings, rulebook: Rulebook, database: Database, workloads: Workloads, metrics: Metrics
     ) -> None:
         self._settings = settings
-        self._rulebook = rulebook
+        self._in_force = RulebookInForce(rulebook)
+        self._log = DecisionLog()
         self._database = database
         self._workloads = workloads
         self._metrics = metrics
@@ -233,22 +235,23 @@ class _Parts:
     def assemble(self, http: httpx.AsyncClient, listener: socket.socket, started: float) -> tuple[Service, _Tasks]:
         database, metrics = self._database, self._metrics
         notifiers = build_notifiers(self._settings, http)
-        warn_about_notifiers(self._rulebook, notifiers)
+        warn_about_notifiers(self._in_force.rulebook, notifiers)
         outbox = OutboxWorker(database.outbox, notifiers, wall_clock, on_outcome=self._count_delivery)
         pulse = Pulse()
         brain = Brain(
-            evaluator=Evaluator(self._rulebook),
-            digest=self._rulebook.digest,
+            evaluator=Evaluator(self._in_force.rulebook),
+            digest=self._in_force.rulebook.digest,
             journal=database.journal,
             incidents=database.incidents,
             pulse=pulse,
             clock=wall_clock,
-            on_decision=lambda decision: metrics.decisions.labels(decision.kind.value).inc(),
+            on_decision=self._note,
             on_folded=lambda lag: metrics.evaluation_lag.set(lag.total_seconds()),
+            on_recalled=self._log.note,
         )
         desk = IncidentDesk(
             incidents=database.incidents,
-            rulebook=lambda: self._rulebook,
+            rulebook=lambda: self._in_force.rulebook,
             clock=wall_clock,
             new_id=new_incident_id,
             configured=notifiers.keys(),
@@ -279,12 +282,29 @@ class _Parts:
         )
         brain.employ(desk, conductor)
         keeper = LedgerKeeper(self._workloads, database.ledger, wall_clock)
-        app = build_app(self._web(brain, desk))
+        reloader = Reloader(
+            load=lambda: load_rulebook(self._settings.rules, PARAMETERS),
+            in_force=self._in_force,
+            brain=brain,
+            on_changed=lambda rulebook: self._changed(rulebook, keeper, notifiers),
+            on_outcome=metrics.rulebook_reload_ok.set,
+        )
+        app = build_app(self._web(brain, desk, reloader))
         server = _Server(server_config(app, host=self._settings.host, port=self._settings.port))
-        service = Service(_url_of(listener), self._rulebook, database, brain, desk, started, server)
+        service = Service(url_of(listener), reloader, database, brain, desk, started, server)
         return service, _Tasks(service, outbox, keeper, self._settings, metrics)
 
-    def _web(self, brain: Brain, desk: IncidentDesk) -> WebServices:
+    def _note(self, decision: Decision) -> None:
+        self._metrics.decisions.labels(decision.kind.value).inc()
+        self._log.note(decision)
+
+    def _changed(self, rulebook: Rulebook, keeper: LedgerKeeper, notifiers: Collection[str]) -> None:
+        """Another rulebook comes into force: for those who can't just look."""
+        keeper.follow(rulebook.targets)
+        self._log.keep_only({rule.name for rule in rulebook.rules})
+        warn_about_notifiers(rulebook, notifiers)
+
+    def _web(self, brain: Brain, desk: IncidentDesk, reloader: Reloader) -> WebServices:
         return WebServices(
             journal=self._database.journal,
             incidents=self._database.incidents,
@@ -294,18 +314,19 @@ class _Parts:
             metrics=self._metrics,
             targets=self._targets,
             versions=self._versions,
-            rules_state=lambda: [rule_row(view) for view in brain.evaluator.groups()],
+            rules_state=lambda: rule_rows(self._in_force.rulebook, brain.evaluator.groups(), self._log),
             readiness=lambda: (brain.is_folded, {"journal_position": brain.position}),
             render_report=render_report,
             report_document=report_document,
             progress_of=desk.progress_of,
+            reload=lambda: reload_document(reloader),
         )
 
     def _targets(self) -> Mapping[str, Target]:
-        return self._rulebook.targets
+        return self._in_force.rulebook.targets
 
     async def _versions(self, name: str) -> WorkloadState:
-        return await self._workloads.of(self._rulebook.targets[name]).read()
+        return await self._workloads.of(self._targets()[name]).read()
 
     def _link_to(self, incident_id: str) -> str:
         base = self._settings.public_url
@@ -327,21 +348,6 @@ def warn_about_notifiers(rulebook: Rulebook, configured: Collection[str]) -> Non
         _log.warning("notifier_not_configured", notifier=name, hint=f"the rulebook notifies {name}, but its settings are missing")
 
 
-def rule_row(view: GroupView) -> dict[str, object]:
-    """One group of one rule, as `GET /v1/rules` shows it."""
-    return {
-        "rule": view.rule,
-        "group": view.group,
-        "target": view.target or None,
-        "state": view.state.value,
-        "since": view.since.isoformat(),
-        "due_at": view.due_at.isoformat() if view.due_at else None,
-        "values": list(view.values),
-        "inconclusive": view.inconclusive,
-        "reason": view.reason,
-    }
-
-
 def _tokens(settings: Settings) -> Tokens:
     return Tokens.of(
         webhook=_text(settings.webhook_token), viewer=_text(settings.viewer_token), operator=_text(settings.operator_token)
@@ -357,8 +363,3 @@ def _sender_secrets(settings: Settings) -> SenderSecrets:
 
 def _text(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
-
-
-def _url_of(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

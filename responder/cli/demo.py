@@ -209,7 +209,7 @@ async def _look(stage: _Stage) -> Picture:
     """What the API says now."""
     from responder.wiring import wall_clock
 
-    rules = (await stage.http.get("/v1/rules")).json()["rules"]
+    rules = [row for row in (await stage.http.get("/v1/rules")).json()["rules"] if row["state"] != "inactive"]
     listed = (await stage.http.get("/v1/incidents", params={"limit": 1})).json()["incidents"]
     incident = (await stage.http.get(f"/v1/incidents/{listed[0]['id']}")).json()["incident"] if listed else None
     deployment = stage.cluster.deployment("shop", "checkout")

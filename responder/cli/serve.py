@@ -13,7 +13,10 @@ from responder.settings import Settings, settings_from_environment
 
 @click.command()
 def serve() -> None:
-    """Run the service. Settings come from RESPONDER_* variables; SIGTERM or Ctrl-C ends it, open runs go on at the next start."""
+    """Run the service. Settings come from RESPONDER_* variables; SIGTERM or Ctrl-C ends it, open runs go on at the next start.
+
+    SIGHUP reads the rulebook again, as POST /-/reload does.
+    """
     try:
         settings = settings_from_environment()
     except SettingsError as error:
@@ -39,6 +42,7 @@ async def _serve(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, service.stop)
+        loop.add_signal_handler(signal.SIGHUP, service.reload_soon)
         await service.wait()
 
 

@@ -32,6 +32,7 @@ _RETRY_PAUSE = 1.0  # seconds, when the database can't be written
 class Brain:
     """on_decision: called with every decision of the live fold, for metrics. on_folded: with the age of the newest entry folded.
 
+    on_recalled: called with every decision found again while recovering.
     The evaluator belongs to the brain: nobody else feeds it.
     """
 
@@ -46,6 +47,7 @@ class Brain:
         clock: Clock,
         on_decision: Callable[[Decision], None] = lambda _: None,
         on_folded: Callable[[timedelta], None] = lambda _: None,
+        on_recalled: Callable[[Decision], None] = lambda _: None,
     ) -> None:
         self._evaluator = evaluator
         self._digest = digest
@@ -55,6 +57,7 @@ class Brain:
         self._clock = clock
         self._on_decision = on_decision
         self._on_folded = on_folded
+        self._on_recalled = on_recalled
         self._is_folded = False
         self._is_up_to_date = False
         self._position = 0
@@ -107,6 +110,7 @@ class Brain:
             snapshot = self._restore(*snapshot)
         while entries := await self._journal.read(self._position, _FOLD_BATCH):
             for decision in self._fold(entries):
+                self._on_recalled(decision)
                 if snapshot is not None and decision.kind is DecisionKind.RESPOND:
                     missed[decision.identity] = decision
             await asyncio.sleep(0)

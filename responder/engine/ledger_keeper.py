@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from responder.domain.ledger import advance, best_stretch
-from responder.domain.rulebook import Target
+from responder.domain.rulebook import Target, WorkloadRef
 from responder.domain.version import WorkloadState
 from responder.errors import ResponderError
 from responder.ports import Clock, Ledger, Workloads
@@ -26,16 +26,31 @@ class LedgerKeeper:
         self._ledger = ledger
         self._clock = clock
         self._seen: dict[str, datetime] = {}
+        self._targets: Mapping[str, Target] = {}
+        self._retargeted = asyncio.Event()
 
     def last_seen(self) -> Mapping[str, datetime]:
         """When each target was last seen, by name; missing until the first time."""
         return self._seen
 
+    def follow(self, targets: Mapping[str, Target]) -> None:
+        """From now on watch these instead. A target that stays at its place is watched on without a gap."""
+        self._targets = targets
+        self._retargeted.set()
+
     async def run(self, targets: Mapping[str, Target]) -> None:
-        """Watch until cancelled."""
+        """Watch until cancelled; `follow` changes what."""
+        self.follow(targets)
+        watches: dict[tuple[str, WorkloadRef], asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
-            for target in targets.values():
-                group.create_task(self._keep(target), name=f"ledger {target.name}")
+            while True:
+                self._retargeted.clear()
+                wanted = {(target.name, target.workload): target for target in self._targets.values()}
+                for place in watches.keys() - wanted.keys():
+                    watches.pop(place).cancel()
+                for place in wanted.keys() - watches.keys():
+                    watches[place] = group.create_task(self._keep(wanted[place]), name=f"ledger {place[0]}")
+                await self._retargeted.wait()
 
     async def _keep(self, target: Target) -> None:
         said = ""
@@ -88,7 +103,8 @@ class LedgerKeeper:
         current = next((entry for entry in reversed(entries) if entry.replaced_at is None), None)
         if current is None or not current.available_open or current.available_from is None:
             return None
-        if (best_stretch([current]) or timedelta(0)) >= target.guards.proven_for:
+        proven_for = self._targets.get(target.name, target).guards.proven_for  # a reload may have changed it
+        if (best_stretch([current]) or timedelta(0)) >= proven_for:
             return None
-        remaining = current.available_from + target.guards.proven_for - self._clock()
+        remaining = current.available_from + proven_for - self._clock()
         return max(0.01, remaining.total_seconds())

@@ -52,6 +52,25 @@ class Reloader:
         self._on_changed = on_changed
         self._on_outcome = on_outcome
         self._one_at_a_time = asyncio.Lock()
+        self._asked: set[asyncio.Task[None]] = set()
+
+    @property
+    def in_force(self) -> Rulebook:
+        return self._in_force.rulebook
+
+    def reload_soon(self) -> None:
+        """For signal handlers. The outcome is logged and told to on_outcome."""
+        task = asyncio.create_task(self._reload_quietly(), name="reload")
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
+
+    async def _reload_quietly(self) -> None:
+        try:
+            await self.reload()
+        except ResponderError:
+            return  # said by `reload`
+        except Exception:  # noqa: BLE001 (nobody waits for it; the service goes on with the rules it has)
+            _log.exception("reload_failed")
 
     async def reload(self) -> Reloaded:
         """Raises RulebookError with every problem, or JournalUnavailableError; the rulebook before then stays in force."""

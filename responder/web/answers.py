@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from responder.web.problems import Problem
-from responder.web.tokens import READERS, Tokens
+from responder.web.tokens import OPERATORS, READERS, Role, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,17 @@ def json_answer(document: Mapping[str, object], status: int = 200, headers: Mapp
 
 def for_readers(tokens: Tokens, endpoint: Endpoint) -> Endpoint:
     """The endpoint behind a viewer's or an operator's token."""
+    return _behind(tokens, READERS, endpoint)
 
+
+def for_operators(tokens: Tokens, endpoint: Endpoint) -> Endpoint:
+    """The endpoint behind an operator's token."""
+    return _behind(tokens, OPERATORS, endpoint)
+
+
+def _behind(tokens: Tokens, roles: frozenset[Role], endpoint: Endpoint) -> Endpoint:
     async def admitted(request: Request) -> Response:
-        tokens.admit(dict(request.scope["headers"]), READERS)
+        tokens.admit(dict(request.scope["headers"]), roles)
         return await endpoint(request)
 
     return admitted

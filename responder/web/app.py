@@ -12,8 +12,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from responder import __version__
-from responder.errors import NotFoundError, ResponderError
-from responder.web.answers import for_readers, json_answer
+from responder.errors import NotFoundError, ResponderError, RulebookError
+from responder.web.answers import for_operators, for_readers, json_answer
 from responder.web.documents import target_document, versions_document
 from responder.web.incidents import incident_routes
 from responder.web.problems import INTERNAL, Problem, ProblemError, problem_of
@@ -96,12 +96,23 @@ def _service_routes(services: WebServices) -> list[Route]:
     async def rules(_request: Request) -> Response:
         return json_answer({"rules": list(services.rules_state())})
 
+    async def reload(_request: Request) -> Response:
+        if services.reload is None:
+            raise NotFoundError("this service can't reload its rulebook")
+        try:
+            return json_answer(await services.reload())
+        except RulebookError as error:
+            raise Problem(
+                422, "the rulebook can't be used; the one before stays in force", problems=error.problems
+            ).error() from error
+
     return [
         Route("/", index, methods=["GET"]),
         Route("/healthz", health, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
         Route("/v1/rules", for_readers(services.tokens, rules), methods=["GET"]),
+        Route("/-/reload", for_operators(services.tokens, reload), methods=["POST"]),
     ]
 
 

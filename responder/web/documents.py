@@ -23,8 +23,8 @@ def incident_document(incident: Incident, events: Sequence[IncidentEvent] | None
         "severity": incident.severity,
         "status": incident.status,
         "reason": incident.reason,
-        "opened_at": _time(incident.opened_at),
-        "closed_at": _time(incident.closed_at),
+        "opened_at": time_text(incident.opened_at),
+        "closed_at": time_text(incident.closed_at),
         "pinned": {"from": _pinned(pin.from_version), "to": _pinned(pin.to_version)} if pin else None,
         "plan": incident.plan.name if incident.plan else None,
         "trigger": {
@@ -34,10 +34,10 @@ def incident_document(incident: Incident, events: Sequence[IncidentEvent] | None
             "link": incident.trigger_link,
         },
         "groups": [{"rule": rule, "group": group} for rule, group in incident.groups],
-        "began_at": _time(incident.began_at),
-        "acted_at": _time(incident.acted_at),
-        "recovered_at": _time(incident.recovered_at),
-        "monitor_until": _time(incident.monitor_until),
+        "began_at": time_text(incident.began_at),
+        "acted_at": time_text(incident.acted_at),
+        "recovered_at": time_text(incident.recovered_at),
+        "monitor_until": time_text(incident.monitor_until),
         "steps": [_step(step) for step in incident.steps],
     }
     if events is not None:
@@ -59,7 +59,7 @@ def versions_document(target: str, state: WorkloadState) -> Document:
     """Newest revision first."""
     return {
         "target": target,
-        "read_at": _time(state.read_at),
+        "read_at": time_text(state.read_at),
         "paused": state.paused,
         "rollout": {
             "phase": state.rollout.phase,
@@ -80,7 +80,7 @@ def _version(version: Version) -> Document:
     return {
         **_pinned(version),
         "images": list(version.images),
-        "created_at": _time(version.created_at),
+        "created_at": time_text(version.created_at),
         "change_cause": version.change_cause,
         "current": version.current,
     }
@@ -93,16 +93,16 @@ def _step(step: StepRecord) -> Document:
         "phase": step.phase,
         "status": step.status,
         "attempts": step.attempts,
-        "started_at": _time(step.started_at),
-        "ended_at": _time(step.ended_at),
+        "started_at": time_text(step.started_at),
+        "ended_at": time_text(step.ended_at),
         "output": step.output,
     }
 
 
 def _event(event: IncidentEvent) -> Document:
     data: Mapping[str, object] = event.data
-    return {"at": _time(event.at), "kind": event.kind, "text": event.text, "data": dict(data)}
+    return {"at": time_text(event.at), "kind": event.kind, "text": event.text, "data": dict(data)}
 
 
-def _time(moment: datetime | None) -> str | None:
+def time_text(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat().replace("+00:00", "Z")

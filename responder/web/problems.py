@@ -27,12 +27,16 @@ RETRY_AFTER = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """field: what part of the request is wrong, None when it is not about one part."""
+    """field: what part of the request is wrong, None when it is not about one part.
+
+    problems: one line each, when there are several.
+    """
 
     status: int
     detail: str
     field: str | None = None
     headers: tuple[Header, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def body(self) -> bytes:
         document: dict[str, object] = {
@@ -43,6 +47,8 @@ class Problem:
         }
         if self.field is not None:
             document["field"] = self.field
+        if self.problems:
+            document["problems"] = self.problems
         return orjson.dumps(document)
 
     def response(self) -> Response:

@@ -32,6 +32,7 @@ class WebServices:
     """targets: the declared ones, by name. versions: facts about one declared target, freshly read.
 
     rules_state: what each rule and group waits for, as JSON-able rows.
+    reload: read the rulebook's files again; returns facts about what is in force now. None: this service can't.
     progress_of: how far the step in flight of an open incident is, "" when unknown.
     readiness: whether the service can do its work, and the facts behind it.
     render_report, report_document: the report as Markdown and as JSON-able values.
@@ -50,6 +51,7 @@ class WebServices:
     render_report: Callable[[Incident, Sequence[IncidentEvent]], str]
     report_document: Callable[[Incident, Sequence[IncidentEvent]], Mapping[str, object]]
     progress_of: Callable[[str], str] = lambda _: ""
+    reload: Callable[[], Awaitable[Mapping[str, object]]] | None = None
     sender_secrets: SenderSecrets = field(default_factory=SenderSecrets)
     body_limit: int = 16 * 1024 * 1024
     body_within: timedelta = timedelta(seconds=30)

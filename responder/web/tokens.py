@@ -20,6 +20,7 @@ class Role(StrEnum):
 
 SENDERS = frozenset({Role.WEBHOOK})
 READERS = frozenset({Role.VIEWER, Role.OPERATOR})
+OPERATORS = frozenset({Role.OPERATOR})
 
 _CHALLENGE = (("WWW-Authenticate", 'Bearer realm="responder"'),)
 _WRONG = (("WWW-Authenticate", 'Bearer realm="responder", error="invalid_token"'),)
@@ -58,9 +59,12 @@ class Tokens:
 
 def _admit_local(headers: Mapping[bytes, bytes]) -> None:
     """Without tokens only pages and tools that name this machine may come in: a web site that has its name point at
-    127.0.0.1 (DNS rebinding) sends its own name."""
+    127.0.0.1 (DNS rebinding) sends its own name, and one that has a browser post to localhost is named as its origin."""
     if not _names_this_machine(headers.get(b"host", b"localhost")):
         raise Problem(403, "without tokens only requests to localhost are answered", field="Host").error()
+    origin = headers.get(b"origin")
+    if origin is not None and not _names_this_machine(origin.partition(b"://")[2]):
+        raise Problem(403, "without tokens only pages of localhost are answered", field="Origin").error()
 
 
 @lru_cache(maxsize=64)
