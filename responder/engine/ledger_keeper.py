@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime, timedelta
 
 import structlog
@@ -89,6 +89,8 @@ class LedgerKeeper:
             if upcoming is not None:
                 upcoming.cancel()
                 await asyncio.gather(upcoming, return_exceptions=True)
+            if isinstance(states, AsyncGenerator):
+                await states.aclose()  # lets go of its connection now, not when it is collected
 
     async def _write(self, target: Target, state: WorkloadState, *, watching: bool) -> None:
         now = self._clock()
