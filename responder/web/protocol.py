@@ -8,6 +8,7 @@ ordinary way, to the same endpoint.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -15,7 +16,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from responder.web.answers import WholeAnswer
 
+HEAD_LIMIT = 64 * 1024  # bytes of a request's line and headers that come in further pieces; the first piece may be all of it
+HEAD_WITHIN = 10.0  # seconds for line and headers, from when the connection was opened or their first byte came
+
 _CLOSE = (b"connection", b"close")
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class WholeEndpoint(Protocol):
@@ -43,16 +48,38 @@ class _Shortened:
 
 
 class ShortCutProtocol(HttpToolsProtocol):
-    """The application offers endpoints in its attribute `short_cuts`, by path; without it everything goes the ordinary way."""
+    """The application offers endpoints in its attribute `short_cuts`, by path; without it everything goes the ordinary way.
+
+    Nobody has shown a token before the headers are complete, so their size and their time are bounded here: the parser keeps
+    whatever comes, and a connection that says nothing takes the place of one that does.
+    """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._short_cuts: Mapping[bytes, WholeEndpoint] = getattr(self.app, "short_cuts", {})
         self._endpoint: WholeEndpoint | None = None  # of the request being received
         self._body: list[bytes] = []
+        self._in_head = False
+        self._head_size = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_size += len(data)
+            if self._head_size > HEAD_LIMIT:
+                self._refuse_head()
+                return
         super().data_received(data)
+        if self._in_head and self._head_timer is None:
+            self._await_head()
         if self._endpoint is not None:  # only a part of it has come
             self._endpoint, body = None, self._body
             self._body = []
@@ -60,7 +87,12 @@ class ShortCutProtocol(HttpToolsProtocol):
             for part in body:
                 super().on_body(part)
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+
     def on_headers_complete(self) -> None:
+        self._forget_head()
         endpoint = self._short_cuts.get(self.url)
         if endpoint is not None and self._is_usual():
             self._endpoint = endpoint
@@ -85,6 +117,26 @@ class ShortCutProtocol(HttpToolsProtocol):
         task = self.loop.create_task(self._answer(cycle, endpoint, self.parser.get_method().decode(), dict(self.headers), body))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_WITHIN, self._give_up_head)
+
+    def _forget_head(self) -> None:
+        self._in_head = False
+        self._head_size = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up_head(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _refuse_head(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
 
     def _is_usual(self) -> bool:
         return (

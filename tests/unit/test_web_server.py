@@ -7,7 +7,7 @@ import json
 import re
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import httpx
 import pytest
@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 
 from responder.errors import JournalUnavailableError
+from responder.web import protocol
 from responder.web.app import build_app
 from responder.web.server import server_config
 from responder.web.tokens import Tokens
@@ -243,3 +244,70 @@ async def test_a_storm_that_is_refused_does_not_fill_the_log(caplog: pytest.LogC
             answers = await asyncio.gather(*(client.post(PATH, content=BODY, headers=JSON) for _ in range(100)))
     assert {answer.status_code for answer in answers} == {503}
     assert 1 <= len([line for line in lines if line["event"] == "intake_rejected"]) <= 50
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        pytest.param(b"GET /", b"a" * 60_000, id="an address without end"),
+        pytest.param(b"GET / HTTP/1.1\r\nX: ", b"a" * 60_000, id="a header without end"),
+        pytest.param(b"GET / HTTP/1.1\r\n", b"X: a\r\n" * 10_000, id="headers without end"),
+    ],
+)
+async def test_a_head_without_end_is_refused_before_it_fills_the_memory(begin: bytes, more: bytes) -> None:
+    parts = Parts()
+    async with served(parts) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        sent = 0
+        with suppress(ConnectionError):
+            writer.write(begin)
+            while sent < 20_000_000 and not reader.at_eof():
+                writer.write(more)
+                await writer.drain()
+                await asyncio.sleep(0)
+                sent += len(more)
+        assert sent < 20_000_000
+        writer.close()
+        await assert_alive(port, parts)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(b"", id="nothing at all"),
+        pytest.param(b"POST /webhooks/alertmanager HTTP/1.1\r\nHost: 127.0.", id="half a head"),
+        pytest.param(
+            head(Content_Length=len(BODY)).replace(b"Connection: close\r\n", b"") + BODY + b"POST /web", id="half a second head"
+        ),
+    ],
+)
+async def test_a_connection_that_does_not_say_what_it_wants_is_closed(before: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_WITHIN", 0.05)
+    parts = Parts()
+    async with served(parts) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(before)
+        async with asyncio.timeout(WITHIN):
+            await reader.read()
+        writer.close()
+        await assert_alive(port, parts)
+
+
+async def test_a_head_of_usual_size_may_come_in_pieces_and_the_connection_stays_open_between_two_webhooks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_WITHIN", 0.1)
+    parts = Parts()
+    webhook = head(Content_Length=len(BODY), X_Padding="p" * 30_000).replace(b"Connection: close\r\n", b"") + BODY
+    async with served(parts) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(3):
+            for start in range(0, len(webhook), 20_000):
+                writer.write(webhook[start : start + 20_000])
+                await asyncio.sleep(0)
+            async with asyncio.timeout(WITHIN):
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 202 ")
+                await reader.readexactly(26)
+            await asyncio.sleep(0.2)  # longer than a head may take
+        writer.close()
+    assert len(parts.journal.entries) == 3
