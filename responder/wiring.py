@@ -87,6 +87,7 @@ class Service:
     desk: IncidentDesk
     started: float
     server: _Server
+    cluster: KubernetesClient | None = None
     main: asyncio.Task[None] | None = None
 
     @property
@@ -100,6 +101,14 @@ class Service:
     def reload_soon(self) -> None:
         """For signal handlers. The outcome is logged and counted."""
         self.reloader.reload_soon()
+
+    async def load_credentials(self) -> None:
+        """Find out now, and not at the first rollback, that the cluster's credentials can't be used. Sends nothing.
+
+        Raises SettingsError.
+        """
+        if self.cluster is not None and self.rulebook.targets:
+            await self.cluster.connect()
 
     async def wait(self) -> None:
         if self.main is not None:
@@ -127,6 +136,7 @@ async def serving(settings: Settings, *, kubeconfig: str | None = None) -> Async
         metrics.rulebook_reload_ok.set(1)
         parts = _Parts(settings, rulebook, database, KubernetesWorkloads(cluster, wall_clock), metrics)
         service, tasks = parts.assemble(http, listener, started)
+        service.cluster = cluster
         service.main = asyncio.create_task(tasks.run(listener), name="service")
         try:
             await tasks.ready.wait()

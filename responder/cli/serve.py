@@ -43,6 +43,7 @@ async def _serve(settings: Settings) -> None:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, service.stop)
         loop.add_signal_handler(signal.SIGHUP, service.reload_soon)
+        await service.load_credentials()
         await service.wait()
 
 

@@ -14,7 +14,7 @@ from responder.domain.selection import describe
 _TITLES = {
     Moment.OPENED: "{rule} on {target}",
     Moment.ACTING: "Rolling back {target}",
-    Moment.RECOVERED: "{target} rolled back and verified",
+    Moment.RECOVERED: "{target} rolled back",
     Moment.RESOLVED: "{target} is healthy again",
     Moment.FAILED: "Rollback of {target} failed: a person is needed",
     Moment.NOTICE: "{rule} on {target}",

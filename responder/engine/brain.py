@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -27,6 +27,8 @@ _FOLD_BATCH = 2000
 _SNAPSHOT_EVERY = 20_000  # entries
 _CATCH_UP_BATCH = 100  # entries folded for a new rulebook at a time: the live work gets its turn between two
 _RETRY_PAUSE = 1.0  # seconds, when the database can't be written
+LONG_SILENCE = timedelta(minutes=10)  # nothing heard for this long before a start: a `resolved` may have been missed
+NEWS_WITHIN = timedelta(minutes=5, seconds=30)  # Alertmanager repeats what it could not deliver at each group_interval (5m)
 
 
 class Brain:
@@ -63,6 +65,8 @@ class Brain:
         self._position = 0
         self._since_snapshot = 0
         self._missed: list[Decision] = []
+        self._last_heard: datetime | None = None  # when the newest signals on record came
+        self._doubt: tuple[datetime, datetime] | None = None  # trouble that began before the first is doubted until the second
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._turn_lock = asyncio.Lock()  # held while decisions are in hand
         self._desk: IncidentDesk | None = None
@@ -117,6 +121,7 @@ class Brain:
         _log.info("journal_folded", position=self._position, from_snapshot=snapshot is not None)
         if snapshot is None:
             self._since_snapshot = _SNAPSHOT_EVERY  # without one, what fires and clears before a crash would not be told
+        await self._hear_the_newest()
         self._missed = list(missed.values())
         self._is_folded = True
 
@@ -129,6 +134,12 @@ class Brain:
         self._position = position
         return position, body
 
+    async def _hear_the_newest(self) -> None:
+        """What the snapshot holds was heard too; its newest entry is still in the journal unless it is long gone."""
+        if self._last_heard is None and self._position:
+            entries = await self._journal.read(max(0, self._position - _FOLD_BATCH), _FOLD_BATCH)
+            self._last_heard = next((entry.at for entry in reversed(entries) if entry.kind is EntryKind.SIGNALS), None)
+
     async def resume(self) -> None:
         """Act on what fires without an incident, and go on with what was open.
 
@@ -136,6 +147,7 @@ class Brain:
         """
         if self._conductor is None:
             raise RuntimeError("the brain has no conductor")
+        self._doubt_old_news()
         unfinished = await self._incidents.list(open_only=True, limit=10_000)
         for incident in unfinished:
             self._conductor.expect(incident)
@@ -146,12 +158,35 @@ class Brain:
                 await self._handle([replace(decision, response=Response.NOTIFY, reason=reason)])
         await self._handle(self._evaluator.firing())
         for incident in unfinished:
+            if self._doubt is not None and incident.acted_at is None:
+                continue  # nothing was changed yet: led when the doubt ends
             _log.info("incident_resumed", incident=incident.id, status=incident.status.value)
             self._lead(incident)
         self._is_up_to_date = True
         await self._snapshot_if_due()
 
     # --- live ----------------------------------------------------------------------------------------------------
+
+    def _doubt_old_news(self) -> None:
+        """After a long silence an alert on record may be over: its `resolved` found nobody. Give it time to come again."""
+        now = self._clock()
+        if self._last_heard is not None and now - self._last_heard > LONG_SILENCE:
+            self._doubt = (now, now + NEWS_WITHIN)
+            _log.warning(
+                "long_silence", last_heard=self._last_heard.isoformat(), no_old_alert_is_acted_on_until=self._doubt[1].isoformat()
+            )
+
+    def _is_doubted(self, decision: Decision) -> bool:
+        if self._doubt is None or decision.response is not Response.ROLLBACK or decision.began_at is None:
+            return False
+        return decision.began_at < self._doubt[0] and self._clock() < self._doubt[1]
+
+    async def _end_doubt(self) -> None:
+        """Act on what was doubted and still fires."""
+        if self._doubt is not None and self._clock() >= self._doubt[1]:
+            self._doubt = None
+            await self._handle(self._evaluator.firing())
+            await self._durably(self._lead_all)
 
     async def run(self) -> None:
         """Fold new entries and let deadlines run out, until cancelled."""
@@ -165,13 +200,16 @@ class Brain:
 
     async def _turn(self) -> None:
         due = self._evaluator.next_due()
-        wait = None if due is None else max(timedelta(0), due - self._clock())
+        moments = [moment for moment in (due, self._doubt[1] if self._doubt else None) if moment is not None]
+        wait = max(timedelta(0), min(moments) - self._clock()) if moments else None
         entries = await self._journal.wait(self._position, wait)
         if entries:
             async with self._turn_lock:
                 await self._take(entries)
         elif due is not None and self._clock() >= due:
             await self._durably(lambda: self._journal.append(EntryKind.TICK, self._clock()))
+        async with self._turn_lock:
+            await self._end_doubt()
 
     async def _take(self, entries: Sequence[Entry]) -> None:
         self._is_up_to_date = False
@@ -189,6 +227,8 @@ class Brain:
             decisions += _advance(self._evaluator, entry)
             self._position = entry.id
             self._since_snapshot += 1
+            if entry.kind is EntryKind.SIGNALS:
+                self._last_heard = entry.at
         return decisions
 
     async def _handle(self, decisions: Iterable[Decision]) -> None:
@@ -196,7 +236,7 @@ class Brain:
         for decision in decisions:
             if decision.kind in (DecisionKind.WAIT, DecisionKind.RESPOND, DecisionKind.CLEAR):
                 _log.info("decision", kind=decision.kind.value, rule=decision.rule, group=decision.group, reason=decision.reason)
-            if decision.kind is DecisionKind.RESPOND:
+            if decision.kind is DecisionKind.RESPOND and not self._is_doubted(decision):
                 await self._durably(lambda decision=decision: self._respond(decision))  # type: ignore[misc]
             moved = moved or decision.kind in (DecisionKind.RESPOND, DecisionKind.CLEAR)
         if moved:

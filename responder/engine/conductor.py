@@ -214,14 +214,15 @@ class Conductor:
     async def _recovered(self, incident_id: str, plan: Plan) -> None:
         now = self._clock()
         window = spell_duration(plan.monitor.window)
-        event = self._desk.event("recovered", f"all steps done and verified; watching for {window}")
+        done = "all steps done and verified" if plan.verify else "all steps done; the plan verifies nothing but the rollout"
+        event = self._desk.event("recovered", f"{done}; watching for {window}")
 
         def recovered(known: Incident) -> Incident:
             until = now + plan.monitor.window
             return replace(known, status=IncidentStatus.MONITORING, recovered_at=now, monitor_until=until)
 
         await self._desk.change(
-            incident_id, recovered, [event], [Tell(Moment.RECOVERED, f"Done and verified. Watching for {window}.")]
+            incident_id, recovered, [event], [Tell(Moment.RECOVERED, f"{done[:1].upper()}{done[1:]}. Watching for {window}.")]
         )
 
     async def _stop(self, incident_id: str, reason: str, *, refused: bool) -> None:

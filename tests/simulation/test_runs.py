@@ -387,3 +387,43 @@ async def test_a_snapshot_that_can_not_be_read_costs_only_time(tmp_path: Path) -
         await world.start()
         await world.incident("monitoring")
         assert world.workload.writes == 1
+
+
+async def test_after_a_long_silence_an_old_alert_is_given_time_to_be_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("responder.engine.brain.NEWS_WITHIN", timedelta(seconds=0.3))
+    await world.alert("Errors", heard=timedelta(minutes=20))
+    await world.alert("Latency", heard=timedelta(minutes=20))
+    await world.start()
+    await world.settled()
+    assert await world.all_incidents() == []
+    await world.resolve("Errors")
+    incident = await world.incident("refused")  # it began before the deploy; what counts here is that it was taken up
+    assert incident.groups == (("latency", "app"),), "what was not taken back meanwhile is acted on"
+    assert len(await world.all_incidents()) == 1
+
+
+async def test_after_a_long_silence_new_trouble_is_acted_on_at_once(world: World) -> None:
+    await world.alert("Latency", heard=timedelta(minutes=20))
+    await world.start()
+    await world.settled()
+    await world.alert("Errors", ago=0)
+    incident = await world.incident("monitoring")
+    assert incident.rule == "errors"
+    assert len(await world.all_incidents()) == 1
+
+
+async def test_a_run_that_changed_nothing_yet_waits_out_a_long_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_world(tmp_path, rulebook(Step("wait", "played"), ROLLBACK)) as world:
+        world.played.gate = asyncio.Event()
+        await world.start()
+        await world.alert("Errors")
+        await world.played.entered.wait()
+        await world.stop()
+        world.played.gate.set()
+        monkeypatch.setattr("responder.engine.brain.LONG_SILENCE", timedelta(0))
+        monkeypatch.setattr("responder.engine.brain.NEWS_WITHIN", timedelta(seconds=0.3))
+        await world.start()
+        await world.resolve("Errors")
+        incident = await world.incident("refused")
+        assert "does not fire any more" in incident.reason
+        assert world.workload.writes == 0

@@ -231,14 +231,21 @@ class World:
             self._brain = None
 
     async def alert(
-        self, name: str, status: SignalStatus = SignalStatus.FIRING, *, key: str = "", ago: float = 30, **annotations: str
+        self,
+        name: str,
+        status: SignalStatus = SignalStatus.FIRING,
+        *,
+        key: str = "",
+        ago: float = 30,
+        heard: timedelta = timedelta(0),
+        **annotations: str,
     ) -> None:
-        """ago: seconds since the alert began."""
-        await self.deliver(self.signal(name, status, key=key, ago=ago, **annotations))
+        """ago: seconds since the alert began. heard: how long ago it was told to us."""
+        await self.deliver(self.signal(name, status, key=key, ago=ago, **annotations), heard=heard)
 
-    async def deliver(self, *signals: Signal) -> None:
+    async def deliver(self, *signals: Signal, heard: timedelta = timedelta(0)) -> None:
         """All of them in one delivery."""
-        await self.database.journal.append(EntryKind.SIGNALS, wall(), signals)
+        await self.database.journal.append(EntryKind.SIGNALS, wall() - heard, signals)
 
     def signal(
         self, name: str, status: SignalStatus = SignalStatus.FIRING, *, key: str = "", ago: float = 30, **annotations: str
