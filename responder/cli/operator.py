@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -17,7 +18,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print the service'
 @click.command()
 @click.option("--target", help="Only incidents of this target.")
 @click.option("--open", "open_only", is_flag=True, help="Only incidents that are not closed.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 200))
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 200), help="How many at most.")
 @_JSON
 @pass_client
 def incidents(client: ServiceClient, target: str | None, open_only: bool, limit: int, as_json: bool) -> None:
@@ -27,15 +28,15 @@ def incidents(client: ServiceClient, target: str | None, open_only: bool, limit:
         parameters["target"] = target
     if open_only:
         parameters["open"] = "true"
-    answer = client.get("/v1/incidents", parameters)
+    answer, listed = client.get_rows("incidents", "incidents", parameters=parameters)
     if as_json:
         _print_json(answer)
         return
     rows = [
-        [one["id"], one["status"], one["severity"], one["target"] or "-", one["rule"], one["opened_at"], one["reason"]]
-        for one in answer["incidents"]
+        [one["id"], one["status"], one["severity"], one["target"] or "-", one["rule"], _time(one["opened_at"]), one["reason"]]
+        for one in listed
     ]
-    print_table(["INCIDENT", "STATUS", "SEVERITY", "TARGET", "RULE", "OPENED", "REASON"], rows, empty="No incidents.")
+    print_table(["INCIDENT", "STATUS", "SEVERITY", "TARGET", "RULE", "OPENED (UTC)", "REASON"], rows, empty="No incidents.")
 
 
 @click.command()
@@ -44,7 +45,8 @@ def incidents(client: ServiceClient, target: str | None, open_only: bool, limit:
 @pass_client
 def report(client: ServiceClient, incident: str, form: str) -> None:
     """Print the report of an incident."""
-    click.echo(client.get_text(f"/v1/incidents/{incident}/report", {"format": form}), nl=False)
+    kind = "application/json" if form == "json" else f"text/{form}"
+    click.echo(client.get_text("incidents", incident, "report", parameters={"format": form}, kind=kind), nl=False)
 
 
 @click.command()
@@ -52,11 +54,11 @@ def report(client: ServiceClient, incident: str, form: str) -> None:
 @pass_client
 def targets(client: ServiceClient, as_json: bool) -> None:
     """List the declared targets."""
-    answer = client.get("/v1/targets")
+    answer, listed = client.get_rows("targets", "targets")
     if as_json:
         _print_json(answer)
         return
-    rows = [[one["name"], one["mode"], str(one["workload"])] for one in answer["targets"]]
+    rows = [[one["name"], one["mode"], _workload(one["kubernetes"])] for one in listed]
     print_table(["TARGET", "MODE", "WORKLOAD"], rows, empty="No targets are declared.")
 
 
@@ -66,12 +68,12 @@ def targets(client: ServiceClient, as_json: bool) -> None:
 @pass_client
 def versions(client: ServiceClient, target: str, as_json: bool) -> None:
     """List what a target runs and what it can go back to."""
-    answer = client.get(f"/v1/targets/{target}/versions")
+    answer, listed = client.get_rows("versions", "targets", target, "versions")
     if as_json:
         _print_json(answer)
         return
-    rows = [_version_row(one) for one in answer["versions"]]
-    print_table(["", "VERSION", "REVISION", "CREATED", "FINGERPRINT", "CHANGE CAUSE"], rows, empty="No versions are known.")
+    rows = [_version_row(one) for one in listed]
+    print_table(["", "VERSION", "REVISION", "CREATED (UTC)", "FINGERPRINT", "CHANGE CAUSE"], rows, empty="No versions are known.")
 
 
 @click.command()
@@ -79,15 +81,24 @@ def versions(client: ServiceClient, target: str, as_json: bool) -> None:
 @pass_client
 def rules(client: ServiceClient, as_json: bool) -> None:
     """Show what each rule waits for."""
-    answer = client.get("/v1/rules")
+    answer, listed = client.get_rows("rules", "rules")
     if as_json:
         _print_json(answer)
         return
     rows = [
-        [one["rule"], one["group"], one["state"], one.get("since") or "-", one.get("due_at") or "-", one.get("reason") or ""]
-        for one in answer["rules"]
+        [one["rule"], one["group"] or "-", one["state"], _time(one["since"]), _time(one["due_at"]), one["reason"]]
+        for one in listed
     ]
-    print_table(["RULE", "GROUP", "STATE", "SINCE", "DUE", "REASON"], rows, empty="No rule has seen an alert.")
+    print_table(["RULE", "GROUP", "STATE", "SINCE (UTC)", "DUE (UTC)", "REASON"], rows, empty="No rule has seen an alert.")
+
+
+def _workload(place: Mapping[str, Any]) -> str:
+    return f"{str(place['kind']).lower()}/{place['name']} in namespace {place['namespace']}"
+
+
+def _time(stamp: str | None) -> str:
+    """To the second; the heading names the zone."""
+    return f"{datetime.fromisoformat(stamp).astimezone(UTC):%Y-%m-%d %H:%M:%S}" if stamp else "-"
 
 
 def _version_row(one: Mapping[str, Any]) -> list[str]:
@@ -95,7 +106,7 @@ def _version_row(one: Mapping[str, Any]) -> list[str]:
         "*" if one["current"] else "",
         one["version"],
         one["revision"],
-        one.get("created_at") or "unknown",
+        _time(one["created_at"]),
         one["fingerprint"][:12],
         one.get("change_cause") or "",
     ]

@@ -1,0 +1,139 @@
+"""The commands that ask a running service: what they print, and what they say when it is not the service that answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from click.testing import CliRunner, Result
+
+from responder.cli.main import cli
+from responder.web.tokens import Tokens
+from tests.unit.test_web_server import served
+from tests.unit.web_parts import NOW, FakeIncidents, Parts, an_incident
+
+RULE = {
+    "rule": "error_rate",
+    "group": "shop",
+    "target": "shop",
+    "state": "pending",
+    "since": NOW.isoformat(),
+    "due_at": None,
+    "reason": "HighErrorRate fires",
+}
+
+
+async def run(port: int, *arguments: str, token: str | None = None) -> Result:
+    environment = {"RESPONDER_URL": f"http://127.0.0.1:{port}", "RESPONDER_TOKEN": token}
+    return await asyncio.to_thread(CliRunner().invoke, cli, list(arguments), env=environment)
+
+
+@asynccontextmanager
+async def answering(answer: bytes) -> AsyncIterator[int]:
+    """The port of something on loopback that gives every request this answer."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rows"),
+    [
+        pytest.param(["targets"], ["TARGET MODE WORKLOAD", "shop observe deployment/shop in namespace shop"], id="targets"),
+        pytest.param(
+            ["incidents"],
+            [
+                "INCIDENT STATUS SEVERITY TARGET RULE OPENED (UTC) REASON",
+                "inc_0001 running P1 shop error_rate 2026-03-01 12:00:00 7 % of requests fail, above 5 %",
+            ],
+            id="incidents",
+        ),
+        pytest.param(
+            ["versions", "shop"],
+            [
+                "VERSION REVISION CREATED (UTC) FINGERPRINT CHANGE CAUSE",
+                "* v42 8 2026-03-01 11:51:00 cccccccccccc",
+                "v41 7 2026-02-27 12:00:00 aaaaaaaaaaaa",
+            ],
+            id="versions",
+        ),
+        pytest.param(
+            ["rules"],
+            [
+                "RULE GROUP STATE SINCE (UTC) DUE (UTC) REASON",
+                "error_rate shop pending 2026-03-01 12:00:00 - HighErrorRate fires",
+            ],
+            id="rules",
+        ),
+    ],
+)
+async def test_a_command_prints_what_the_service_knows(arguments: list[str], rows: list[str]) -> None:
+    parts = Parts(incidents=FakeIncidents([an_incident()]), overrides={"rules_state": lambda: [RULE]})
+    async with served(parts) as port:
+        result = await run(port, *arguments)
+        as_json = await run(port, *arguments, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [" ".join(line.split()) for line in result.stdout.splitlines()] == rows
+    assert as_json.exit_code == 0
+    assert isinstance(json.loads(as_json.stdout), dict)
+
+
+async def test_the_report_is_printed_as_it_is() -> None:
+    async with served(Parts(incidents=FakeIncidents([an_incident()]))) as port:
+        result = await run(port, "report", "inc_0001")
+    assert (result.exit_code, result.stdout) == (0, "# Report\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token", "says"),
+    [
+        pytest.param(["versions", "nope"], "viewer", "404 Not Found: no target of this name is declared", id="unknown target"),
+        pytest.param(["report", "inc_9"], "viewer", "404 Not Found: no incident has this id", id="unknown incident"),
+        pytest.param(["report", "../targets"], "viewer", "404 Not Found", id="an id that is a path"),
+        pytest.param(["versions", "shop?x=1#y"], "viewer", "404 Not Found", id="a name with what means something in an address"),
+        pytest.param(["incidents"], None, "401 Unauthorized: a token is needed", id="no token"),
+        pytest.param(["incidents"], "wrong", "401 Unauthorized: this token is not known", id="a wrong token"),
+        pytest.param(["incidents"], "hook", "403 Forbidden: this token may not do that", id="the token of senders"),
+    ],
+)
+async def test_a_refusal_of_the_service_is_told_in_one_line(arguments: list[str], token: str | None, says: str) -> None:
+    async with served(Parts(tokens=Tokens.of(webhook="hook", viewer="viewer"))) as port:
+        result = await run(port, *arguments, token=token)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"responder: {says}")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def _answer(status: str, body: bytes, kind: str = "text/html") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+STRANGERS = {
+    "a page to log in": _answer("200 OK", b"<html>Please log in</html>"),
+    "a redirect": _answer("302 Found", b""),
+    "another's error": _answer("502 Bad Gateway", b'["no"]', "application/json"),
+    "no HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "a list": _answer("200 OK", b"[1]", "application/json"),
+    "another's object": _answer("200 OK", b"{}", "application/json"),
+}
+COMMANDS = {"incidents": ["incidents"], "targets": ["targets"], "versions": ["versions", "shop"], "report": ["report", "inc_1"]}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_what_is_not_the_service_is_named_as_such(command: str, stranger: str) -> None:
+    async with answering(STRANGERS[stranger]) as port:
+        result = await run(port, *COMMANDS[command])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("responder: ")
+    assert f"http://127.0.0.1:{port}" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
