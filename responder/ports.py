@@ -39,7 +39,10 @@ class Journal(Protocol):
     """Append-only log of everything accepted."""
 
     async def append(self, kind: EntryKind, at: datetime, signals: Sequence[Signal] = ()) -> int:
-        """Return the entry's id once it is on disk (fsync). Raises JournalUnavailableError when full or not writable."""
+        """Return the entry's id once it is on disk (fsync). Raises JournalUnavailableError when full or not writable.
+
+        Signals appended at the same time may share an entry, in the order they were appended.
+        """
         ...
 
     async def read(self, after: int, limit: int) -> list[Entry]:

@@ -22,6 +22,7 @@ from responder.stores.sqlite import give_back_space
 from responder.stores.tail import Tail
 
 _ROWS_PER_READ = 256  # when wait() has to read the table
+_ENTRY_BYTES = 256 * 1024  # as much as deliveries may share an entry; a larger delivery has one to itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,39 @@ class _Pending:
     kind: EntryKind
     signals: tuple[Signal, ...]
     body: bytes
+
+
+class _Group:
+    """Appends that become one entry."""
+
+    def __init__(self) -> None:
+        self.members: list[_Pending] = []
+        self.size = 0
+
+    @property
+    def at(self) -> datetime:
+        return max(member.at for member in self.members)
+
+    @property
+    def kind(self) -> EntryKind:
+        return self.members[0].kind
+
+    def takes(self, pending: _Pending) -> bool:
+        both = self.kind is pending.kind is EntryKind.SIGNALS
+        return both and self.size + len(pending.body) <= _ENTRY_BYTES
+
+    def add(self, pending: _Pending) -> None:
+        self.members.append(pending)
+        self.size += len(pending.body)
+
+    def body(self) -> bytes:
+        """Encoded signals are a JSON list: joining lists is joining what stands between their brackets."""
+        if len(self.members) == 1:
+            return self.members[0].body
+        return b"[" + b",".join([member.body[1:-1] for member in self.members if member.body]) + b"]"
+
+    def entry(self, entry_id: int) -> Entry:
+        return Entry(entry_id, self.at, self.kind, tuple([one for member in self.members for one in member.signals]))
 
 
 class SqlJournal:
@@ -96,24 +130,23 @@ class SqlJournal:
         try:
             self._writer.submit(self._commit)
         except JournalUnavailableError as error:
-            batch = list(self._queue)
-            self._queue.clear()
-            self._settle(batch, None, str(error))
+            self._settle(self._take_queue(), None, str(error))
 
-    def _settle(self, batch: Sequence[_Pending], first_id: int | None, problem: str) -> None:
-        """first_id: of the batch, None when it is not on disk."""
-        for _ in batch:
-            self._bytes -= len(self._unsettled.popleft().body)
-        if first_id is None:
-            for pending in batch:
-                _refuse(pending, problem)
-            return
-        for entry_id, pending in enumerate(batch, first_id):
-            if not pending.future.done():
-                pending.future.set_result(entry_id)
-        entries = [Entry(entry_id, each.at, each.kind, each.signals) for entry_id, each in enumerate(batch, first_id)]
-        self._tail.extend(entries, [len(each.body) for each in batch])
-        self._wake()
+    def _settle(self, groups: Sequence[_Group], first_id: int | None, problem: str) -> None:
+        """groups: one for each entry. first_id: of the first, None when they are not on disk."""
+        entries: list[Entry] = []
+        for number, group in enumerate(groups):
+            for pending in group.members:
+                self._bytes -= len(self._unsettled.popleft().body)
+                if first_id is None:
+                    _refuse(pending, problem)
+                elif not pending.future.done():
+                    pending.future.set_result(first_id + number)
+            if first_id is not None:
+                entries.append(group.entry(first_id + number))
+        if entries:
+            self._tail.extend(entries, [group.size for group in groups])
+            self._wake()
 
     def _check_patience(self) -> None:
         patience, now = self._limits.patience.total_seconds(), self._loop.time()
@@ -133,26 +166,34 @@ class SqlJournal:
 
     def _commit(self) -> None:
         self._commit_is_due = False  # before taking: an entry queued from here on asks for another commit
-        batch: list[_Pending] = []
-        while self._queue:
-            batch.append(self._queue.popleft())
-        if not batch:
+        groups = self._take_queue()
+        if not groups:
             return
         first_id, problem = None, "the journal can't be written"
         try:
-            first_id = self._writer.execute(lambda connection: self._insert(connection, batch))
+            first_id = self._writer.execute(lambda connection: self._insert(connection, groups))
         except JournalUnavailableError as error:
             problem = f"the journal can't be written: {error}"
         finally:
-            self._next_id = None if first_id is None else first_id + len(batch)
-            self._loop.call_soon_threadsafe(self._settle, batch, first_id, problem)
+            self._next_id = None if first_id is None else first_id + len(groups)
+            self._loop.call_soon_threadsafe(self._settle, groups, first_id, problem)
 
-    def _insert(self, connection: Connection, batch: Sequence[_Pending]) -> int:
+    def _take_queue(self) -> list[_Group]:
+        """Deliveries that wait together share an entry, which makes them a third cheaper; ticks stay by themselves."""
+        groups: list[_Group] = []
+        while self._queue:
+            pending = self._queue.popleft()
+            if not (groups and groups[-1].takes(pending)):
+                groups.append(_Group())
+            groups[-1].add(pending)
+        return groups
+
+    def _insert(self, connection: Connection, groups: Sequence[_Group]) -> int:
         first_id = journal_table.last_id(connection) + 1 if self._next_id is None else self._next_id
         rows: list[int | str | bytes] = []
-        for entry_id, pending in enumerate(batch, first_id):
-            rows += (entry_id, to_micros(pending.at), pending.kind.value, pending.body)
-        if len(batch) <= journal_table.ROWS_PER_STATEMENT:
+        for entry_id, group in enumerate(groups, first_id):
+            rows += (entry_id, to_micros(group.at), group.kind.value, group.body())
+        if len(groups) <= journal_table.ROWS_PER_STATEMENT:
             journal_table.insert_rows(connection, rows)  # one statement is a transaction by itself
         else:
             self._writer.in_transaction(connection, partial(journal_table.insert_rows, rows=rows))

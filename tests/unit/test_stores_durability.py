@@ -110,8 +110,33 @@ async def test_under_load_commits_are_far_fewer_than_appends(bench: Bench) -> No
             await bench.journal.append(EntryKind.SIGNALS, at(n), [signal()])
 
     await asyncio.gather(*(sender() for _ in range(64)))
-    assert sum(bench.commits) == 64 * 20
+    entries = await bench.journal.read(0, 64 * 20)
+    assert sum(len(entry.signals) for entry in entries) == 64 * 20
+    assert sum(bench.commits) == len(entries)
     assert len(bench.commits) < 64 * 20 / 4
+
+
+async def test_deliveries_that_wait_together_share_an_entry_but_no_tick_and_no_giant_does(bench: Bench) -> None:
+    giant = signal("giant", annotations={"description": "x" * 300_000})
+    await bench.stop_the_disk()
+    deliveries = [[signal("a"), signal("b")], [signal("c")], [], [giant], [signal("d")], [signal("e")]]
+    appends = [asyncio.create_task(bench.journal.append(EntryKind.SIGNALS, at(n), one)) for n, one in enumerate(deliveries[:4])]
+    appends.append(asyncio.create_task(bench.journal.append(EntryKind.TICK, at(4))))
+    appends += [
+        asyncio.create_task(bench.journal.append(EntryKind.SIGNALS, at(9 - n), one)) for n, one in enumerate(deliveries[4:])
+    ]
+    await asyncio.sleep(0)
+    bench.let_it_go_on()
+    assert await asyncio.gather(*appends) == [1, 1, 1, 2, 3, 4, 4]
+    entries = await bench.journal.read(0, 10)
+    assert [[one.key for one in entry.signals] for entry in entries] == [["a", "b", "c"], ["giant"], [], ["d", "e"]]
+    assert [(entry.kind, entry.at) for entry in entries] == [
+        (EntryKind.SIGNALS, at(2)),
+        (EntryKind.SIGNALS, at(3)),
+        (EntryKind.TICK, at(4)),
+        (EntryKind.SIGNALS, at(9)),
+    ]
+    assert await bench.journal.wait(0, timedelta(0)) == entries
 
 
 @pytest.mark.parametrize("bench", [LIMITS], indirect=True)
@@ -179,8 +204,9 @@ async def test_when_the_disk_fails_nothing_is_acknowledged_and_when_it_is_back_a
     assert [type(outcome) for outcome in refused] == [JournalUnavailableError] * 100
     acknowledged += await asyncio.gather(*(database.journal.append(EntryKind.SIGNALS, NOW, large) for _ in range(100)))
     await database.incidents.save(first, [happening("noted")])
-    assert acknowledged == list(range(1, 102))
-    assert [entry.id for entry in await database.journal.read(0, 1000)] == acknowledged
+    entries = await database.journal.read(0, 1000)
+    assert sorted(set(acknowledged)) == [entry.id for entry in entries] == list(range(1, len(entries) + 1))
+    assert sum(len(entry.signals) for entry in entries) == 101
     assert await database.incidents.events("inc_1") == [happening("noted")]
 
 
@@ -259,7 +285,7 @@ asyncio.run(main())
 
 async def test_what_was_acknowledged_before_a_kill_is_there_after_it(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/responder.db"
-    acknowledged: dict[int, str] = {}
+    acknowledged: set[tuple[int, str]] = set()
     for enough in (1, 300, 1500):
         appender = start(APPENDER, url)
         assert appender.stdout is not None
@@ -268,11 +294,12 @@ async def test_what_was_acknowledged_before_a_kill_is_there_after_it(tmp_path: P
         rest, _ = await asyncio.to_thread(appender.communicate)
         for line in [*lines, *rest.splitlines()]:
             entry, key = line.split()
-            assert int(entry) not in acknowledged
-            acknowledged[int(entry)] = key
+            assert (int(entry), key) not in acknowledged
+            acknowledged.add((int(entry), key))
         database = await open_database(url)
-        on_disk = {entry.id: entry.signals[0].key for entry in await database.journal.read(0, 1_000_000)}
+        entries = await database.journal.read(0, 1_000_000)
+        on_disk = {(entry.id, one.key) for entry in entries for one in entry.signals}
         await database.close()
-        assert acknowledged.items() <= on_disk.items()
-        assert list(on_disk) == list(range(1, len(on_disk) + 1))
+        assert acknowledged <= on_disk
+        assert [entry.id for entry in entries] == list(range(1, len(entries) + 1))
         assert len(on_disk) - len(acknowledged) <= 16 * enough, "only what was in flight may be there unacknowledged"
