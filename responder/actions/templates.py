@@ -98,5 +98,10 @@ def _environment() -> SandboxedEnvironment:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    class Missing(StrictUndefined):
+        @property
+        def _undefined_message(self) -> str:
+            return f"there is no {self._undefined_name!r}"
+
     # Plain text comes out, and each notifier escapes for its own service: escaping for HTML here would be shown to people.
-    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+    return ImmutableSandboxedEnvironment(undefined=Missing, autoescape=False)

@@ -126,7 +126,8 @@ def _second_step(facts: Facts, state: WorkloadState) -> Verdict:
 
 def _limit(facts: Facts, _: WorkloadState) -> Verdict:
     limit = facts.target.guards.max_rollbacks
-    seen = f"{facts.rollbacks} rollbacks in the last {spell_duration(limit.within)}, limit {limit.count}"
+    rollbacks = "1 rollback" if facts.rollbacks == 1 else f"{facts.rollbacks} rollbacks"
+    seen = f"{rollbacks} in the last {spell_duration(limit.within)}, limit {limit.count}"
     return _verdict("max_rollbacks", Outcome.REFUSE if facts.rollbacks >= limit.count else Outcome.PASS, seen)
 
 

@@ -47,11 +47,15 @@ _IF_NOTHING_WAS_CHANGED = {
     "Hold a review of the rollback": "Hold a review of the incident",
     "Plan the fix for the version that was rolled back": "Plan the fix for the version that is running",
 }
+_IF_IT_FAILED = {"Notify stakeholders that the rollback is complete": "Notify stakeholders that the rollback did not help"}
 
 
 def follow_up(incident: Incident) -> list[tuple[str, list[str]]]:
     """What is left to people, by period."""
-    other = {} if incident.acted_at else _IF_NOTHING_WAS_CHANGED
+    if incident.acted_at is None:
+        other = _IF_NOTHING_WAS_CHANGED
+    else:
+        other = _IF_IT_FAILED if incident.status is IncidentStatus.FAILED else {}
     return [(period, [other.get(item, item) for item in items]) for period, items in _FOLLOW_UP]
 
 
@@ -113,12 +117,16 @@ def cut(text: str, limit: int = 5000) -> str:
 def actions(incident: Incident, events: Sequence[IncidentEvent]) -> list[str]:
     """One line for everything that was done, oldest first."""
     done = [
-        (step.ended_at, f"{step.name} ({step.uses}) {step.status.value}" + _tries(step))
+        (step.ended_at, f"{_named(step)} {step.status.value}" + _tries(step))
         for step in incident.steps
         if step.ended_at is not None and step.status is not StepStatus.SKIPPED
     ]
     done += [(event.at, event.text) for event in events if event.kind in _DEEDS]
     return [f"{when(at)}: {cut(text, 300)}" for at, text in sorted(done, key=lambda one: one[0])]
+
+
+def _named(step: StepRecord) -> str:
+    return step.name if step.name == step.uses else f"{step.name} ({step.uses})"
 
 
 def _tries(step: StepRecord) -> str:

@@ -32,10 +32,10 @@ def spell_duration(duration: timedelta) -> str:
 
 
 def spell_time(at: datetime, seen_from: datetime) -> str:
-    """Time of day in UTC; with the date when it is not the day of `seen_from`."""
+    """Time of day, saying UTC; with the date when it is not the day of `seen_from`."""
     at = _utc(at)
     clock = str(at.time())[:8]
-    return clock if at.date() == _utc(seen_from).date() else f"{at.date()} {clock}"
+    return f"{clock} UTC" if at.date() == _utc(seen_from).date() else f"{at.date()} {clock} UTC"
 
 
 def _utc(at: datetime) -> datetime:

@@ -156,7 +156,7 @@ class Conductor:
     ) -> None:
         if refusals:
             reason = "; ".join(dict.fromkeys(refusals))
-            text = f"Not rolled back: {reason}."
+            text = f"Not rolled back: {reason}. Nothing was changed: a person is needed."
         else:
             reason = "observe mode: would have changed " + _changes(pins)
             text = f"Observe mode, nothing was done. With mode: armed Responder would have changed {_changes(pins)}."
@@ -235,7 +235,7 @@ class Conductor:
             incident_id,
             lambda known: replace(known, status=IncidentStatus.REFUSED, reason=reason),
             [self._desk.event("refused", reason)],
-            [Tell(Moment.NOTICE, f"Not rolled back: {reason}.", closes=True)],
+            [Tell(Moment.NOTICE, f"Not rolled back: {reason}. Nothing was changed: a person is needed.", closes=True)],
         )
 
     # --- watch and end -------------------------------------------------------------------------------------------

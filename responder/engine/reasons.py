@@ -45,8 +45,9 @@ def verdict_of(member: Member, verdict: Verdict, value: float | None) -> str:
 
 
 def responds(first: Member, since: datetime, now: datetime, count: int, *, asking: bool) -> str:
-    lasted = spell_duration(max(now - since, timedelta(0)))
-    text = f"{verdict_of(first, first.verdict, first.value)} since {spell_time(since, now)} for {lasted}"
+    text = f"{verdict_of(first, first.verdict, first.value)} since {spell_time(since, now)}"
+    if now - since >= timedelta(seconds=1):
+        text += f" for {spell_duration(now - since)}"
     if count > 1:
         text += f"; {count} alerts"
     return f"{text}; asking instead of acting" if asking else text

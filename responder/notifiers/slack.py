@@ -36,7 +36,8 @@ _MARKS = {
     Moment.NOTICE: "🔔",
 }
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+# Control characters, halves of characters, and what makes text run backwards, so that it reads as something else.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _ADVICE = {
     "no_service": "the webhook was removed or its app is gone; create a new one",
     "no_service_id": "the webhook's address is incomplete",

@@ -326,6 +326,10 @@ class TestNotify:
         await run("notify", {"text": "{{ labels.pod }}"}, stage, client)
         assert stage.told[0][1] == "{{ 7 * 7 }}<b>&"
 
+    async def test_a_missing_name_is_told_as_its_author_wrote_it(self, client: httpx.AsyncClient) -> None:
+        with pytest.raises(PermanentError, match=r"^the template can't be filled in: there is no 'pot'; add"):
+            await run("notify", {"text": "{{ labels.pot }}"}, Stage(), client)
+
     FAILING: Sequence[Any] = (
         pytest.param("{{ labels.nope }}", id="a missing label"),
         pytest.param("{{ labels.__class__ }}", id="a way out through the class"),

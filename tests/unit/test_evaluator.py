@@ -339,7 +339,7 @@ def test_the_reason_of_a_response_has_the_numbers() -> None:
     subject = evaluator(rule(condition=above()))
     send(subject, 0, fire())
     [decision] = subject.tick(at(120))
-    assert decision.reason == "HighErrorRate: value 0.0731 is above 0.05 since 22:55:50 for 2m"
+    assert decision.reason == "HighErrorRate: value 0.0731 is above 0.05 since 22:55:50 UTC for 2m"
 
 
 # --- values -------------------------------------------------------------------------------------------------------------
@@ -495,11 +495,11 @@ def test_the_view_tells_what_each_group_waits_for() -> None:
     [view] = subject.groups()
     assert (view.rule, view.group, view.target, view.state) == ("errors", "app", "app", GroupState.PENDING)
     assert (view.since, view.due_at, view.members, view.values) == (at(0), at(120), ("f1", "f2"), (0.0731, 0.06))
-    assert view.reason == "HighErrorRate: value 0.0731 is above 0.05 since 22:55:50, due at 22:57:50"
+    assert view.reason == "HighErrorRate: value 0.0731 is above 0.05 since 22:55:50 UTC, due at 22:57:50 UTC"
     subject.tick(at(120))
     [view] = subject.groups()
     assert (view.state, view.due_at) == (GroupState.FIRING, None)
-    assert view.reason.startswith("fired at 22:57:50: HighErrorRate: value 0.0731 is above 0.05")
+    assert view.reason.startswith("fired at 22:57:50 UTC: HighErrorRate: value 0.0731 is above 0.05")
 
 
 def test_a_hold_half_over_goes_on_after_a_restart() -> None:

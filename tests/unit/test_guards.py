@@ -132,6 +132,11 @@ def test_a_rollback_is_refused_when(facts: Facts, guard: str, outcome: Outcome, 
         assert choice.version is None
 
 
+def test_a_single_rollback_is_spelled_as_one() -> None:
+    [seen] = [one for one in judge(replace(FACTS, rollbacks=1))[0] if one.guard == "max_rollbacks"]
+    assert seen.reason == "1 rollback in the last 1d, limit 2"
+
+
 def test_a_raised_limit_lets_a_third_rollback_pass() -> None:
     facts = replace(FACTS, rollbacks=2, target=target(max_rollbacks=RollbackLimit(3, timedelta(hours=24))))
     assert verdicts(facts)["max_rollbacks"] is Outcome.PASS

@@ -69,7 +69,7 @@ def incident(**changes: Any) -> Incident:
 
 
 EVENTS = (
-    IncidentEvent(at(120), "opened", "HighErrorRate: value 0.0731 is above 0.05 since 22:55:50 for 2m", {"value": 0.0731}),
+    IncidentEvent(at(120), "opened", "HighErrorRate: value 0.0731 is above 0.05 since 22:55:50 UTC for 2m", {"value": 0.0731}),
     IncidentEvent(
         at(120.2),
         "guards",
@@ -115,6 +115,10 @@ PARTS = {
     "without a write nobody is told of a rollback": (
         {"acted_at": None},
         "- [ ] Notify stakeholders that nothing was rolled back",
+    ),
+    "after a failure nobody is told that all is done": (
+        {"status": IncidentStatus.FAILED},
+        "- [ ] Notify stakeholders that the rollback did not help",
     ),
     "who joined": ({}, "- Joined by: health_check_failure, group app"),
 }

@@ -101,6 +101,10 @@ def test_text_that_fits_is_not_cut() -> None:
     assert escape("x" * 3001, 3000) == "x" * 2999 + "…"
 
 
+def test_text_can_not_run_backwards() -> None:
+    assert escape("gpj.\u202eexe\u2066", 100) == "gpj.�exe�"
+
+
 def test_random_text_always_makes_a_payload_slack_takes() -> None:
     dice = random.Random(7)
     alphabet = "ab&<>|!@#*\n\t\x00😀é`_~\u202e" + "\ud800"
