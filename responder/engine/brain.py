@@ -23,8 +23,9 @@ from responder.errors import JournalUnavailableError
 from responder.ports import Clock, Entry, EntryKind, Incidents, Journal
 
 _log = structlog.get_logger(__name__)
-_FOLD_BATCH = 2000
-_SNAPSHOT_EVERY = 20_000  # entries
+_FOLD_BATCH = 250  # entries; in a storm each holds many deliveries
+_HEARD_WITHIN = 2000  # entries, looked through for the newest signals
+_SNAPSHOT_EVERY = 20_000  # signals and ticks
 _CATCH_UP_BATCH = 100  # entries folded for a new rulebook at a time: the live work gets its turn between two
 _RETRY_PAUSE = 1.0  # seconds, when the database can't be written
 LONG_SILENCE = timedelta(minutes=10)  # nothing heard for this long before a start: a `resolved` may have been missed
@@ -136,8 +137,10 @@ class Brain:
 
     async def _hear_the_newest(self) -> None:
         """What the snapshot holds was heard too; its newest entry is still in the journal unless it is long gone."""
-        if self._last_heard is None and self._position:
-            entries = await self._journal.read(max(0, self._position - _FOLD_BATCH), _FOLD_BATCH)
+        first = self._position
+        while self._last_heard is None and first > max(0, self._position - _HEARD_WITHIN):
+            first = max(0, first - _FOLD_BATCH)
+            entries = await self._journal.read(first, _FOLD_BATCH)
             self._last_heard = next((entry.at for entry in reversed(entries) if entry.kind is EntryKind.SIGNALS), None)
 
     async def resume(self) -> None:
@@ -226,7 +229,7 @@ class Brain:
         for entry in entries:
             decisions += _advance(self._evaluator, entry)
             self._position = entry.id
-            self._since_snapshot += 1
+            self._since_snapshot += max(1, len(entry.signals))
             if entry.kind is EntryKind.SIGNALS:
                 self._last_heard = entry.at
         return decisions
