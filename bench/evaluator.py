@@ -25,9 +25,10 @@ import orjson
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from responder.domain.condition import ValueCondition
 from responder.domain.decision import DecisionKind
 from responder.domain.matcher import parse_matcher
-from responder.domain.rulebook import Response, Rule, Rulebook, Target, ValueCondition, WorkloadRef
+from responder.domain.rulebook import Response, Rule, Rulebook, Target, WorkloadRef
 from responder.domain.signal import Signal, SignalStatus
 from responder.engine.evaluator import Evaluator
 

@@ -1,57 +1,111 @@
-"""Judging one reading of one alert against a rule's condition."""
+"""What a rule may ask of alerts and point events: its condition."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from math import isfinite
+from dataclasses import dataclass
+from datetime import timedelta
 
-from responder.domain.quantity import parse_number
-from responder.domain.rulebook import ValueCondition
-from responder.domain.wording import spell_number
+from responder.domain.matcher import Matcher
 
 
-class Verdict(StrEnum):
-    HOLDS = "holds"
-    CALM = "calm"
-    INCONCLUSIVE = "inconclusive"  # the number is missing, unreadable or not finite: never acts, asks
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """Condition: the alert fires, whatever its value."""
 
 
-def finite(number: float | None) -> float | None:
-    """None for NaN and the infinities: they say nothing."""
-    return number if number is not None and isfinite(number) else None
+ANY_FIRING = Firing()
 
 
-def read_number(text: str | None) -> float | None:
-    """The number a text stands for (`5%`, `200ms`, `0.0731`); None when it is missing, unreadable or not finite."""
-    if not text:
-        return None
-    try:
-        return finite(parse_number(text))
-    except (ValueError, OverflowError):
-        return None
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What a number is compared with: the bounds are then multiples of it. Exactly one is given.
+
+    annotation: name of the alert's annotation that carries it.
+    history: the median of the signal's own calm numbers in a window of this length.
+    """
+
+    annotation: str | None = None
+    history: timedelta | None = None
 
 
-def judge(condition: ValueCondition, number: float | None) -> Verdict:
-    """Every bound that is given must hold."""
-    if number is None:
-        return Verdict.INCONCLUSIVE
-    if condition.above is not None and not number > condition.above:
-        return Verdict.CALM
-    if condition.below is not None and not number < condition.below:
-        return Verdict.CALM
-    if condition.between is not None and not condition.between[0] <= number <= condition.between[1]:
-        return Verdict.CALM
-    return Verdict.HOLDS
+@dataclass(frozen=True, slots=True)
+class ValueCondition:
+    """Condition on a number. Bounds are exclusive for above and below, inclusive for between.
+
+    above alone: value > above. below alone: value < below. Both None never happens.
+    between: (low, high) with low <= value <= high.
+    source: where the number comes from: `value`, `annotations.<name>` or `labels.<name>`.
+    """
+
+    above: float | None = None
+    below: float | None = None
+    between: tuple[float, float] | None = None
+    source: str = "annotations.value"
+    baseline: Baseline | None = None
 
 
-def spell_bounds(condition: ValueCondition) -> str:
-    """`above 0.05`, `between 1 and 2`, `above 1 and below 2`."""
-    parts = []
-    if condition.above is not None:
-        parts.append(f"above {spell_number(condition.above)}")
-    if condition.below is not None:
-        parts.append(f"below {spell_number(condition.below)}")
-    if condition.between is not None:
-        low, high = condition.between
-        parts.append(f"between {spell_number(low)} and {spell_number(high)}")
-    return " and ".join(parts)
+@dataclass(frozen=True, slots=True)
+class CountCondition:
+    """More than `above` episodes or point events began within the window that ends now.
+
+    distinct: label whose different values are counted instead; a missing label is an empty value.
+    """
+
+    above: int
+    within: timedelta
+    distinct: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsecutiveCondition:
+    """At least `count` failed point events in a row."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RatioCondition:
+    """failed / (passed + failed) of the window's point events is above the bound. least: with fewer events it never holds."""
+
+    above: float
+    within: timedelta
+    least: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AbsentCondition:
+    """Nothing that matches was heard of for so long.
+
+    from_start: also when nothing was ever heard of since the journal begins; otherwise it waits for a first sign of life.
+    """
+
+    after: timedelta
+    from_start: bool = False
+
+
+LeafCondition = Firing | ValueCondition | CountCondition | ConsecutiveCondition | RatioCondition | AbsentCondition
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of several conditions of a rule. matchers: in addition to the rule's own."""
+
+    condition: LeafCondition
+    matchers: tuple[Matcher, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Every part holds, in the same group."""
+
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """At least one part holds."""
+
+    parts: tuple[Part, ...]
+
+
+Condition = LeafCondition | AllOf | AnyOf

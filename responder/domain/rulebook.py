@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from responder.domain.condition import ANY_FIRING, Condition
+from responder.domain.condition import ValueCondition as ValueCondition  # noqa: PLC0414 (old address)
 from responder.domain.matcher import Matcher
 
 
@@ -76,29 +78,6 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Firing:
-    """Condition: the alert fires, whatever its value."""
-
-
-@dataclass(frozen=True, slots=True)
-class ValueCondition:
-    """Condition on a number. Bounds are exclusive for above and below, inclusive for between.
-
-    above alone: value > above. below alone: value < below. Both None never happens.
-    between: (low, high) with low <= value <= high.
-    source: where the number comes from: `value`, `annotations.<name>` or `labels.<name>`.
-    """
-
-    above: float | None = None
-    below: float | None = None
-    between: tuple[float, float] | None = None
-    source: str = "annotations.value"
-
-
-Condition = Firing | ValueCondition
-
-
-@dataclass(frozen=True, slots=True)
 class Rule:
     """When to respond, and how.
 
@@ -106,11 +85,16 @@ class Rule:
     target: name of a target the rule always speaks of; None finds it by the targets' own `match`.
     plan: name of the plan; None with ROLLBACK is a bare rollback.
     location: `file:line` for messages.
+    unless: while an alert that matches all of these fires, the rule holds back; () for never.
+    keep_firing_for: how long a group that fired goes on firing after its condition holds no more.
+    cooldown: how long after it responded a group does not respond again.
+    settle: how long after a rollback of its target the rule does not respond.
+    active_for: how long a point event counts as going on when nothing newer says otherwise, after the rule's `for`.
     """
 
     name: str
     matchers: tuple[Matcher, ...]
-    condition: Condition = Firing()
+    condition: Condition = ANY_FIRING
     hold: timedelta = timedelta(0)
     by: tuple[str, ...] = ()
     severity: Severity = Severity.P2
@@ -118,6 +102,11 @@ class Rule:
     plan: str | None = None
     target: str | None = None
     location: str = ""
+    unless: tuple[Matcher, ...] = ()
+    keep_firing_for: timedelta = timedelta(0)
+    cooldown: timedelta = timedelta(0)
+    settle: timedelta = timedelta(0)
+    active_for: timedelta = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +177,32 @@ DEFAULT_ROUTES = (Route("slack"), Route("statuspage", _LOUD), Route("pagerduty",
 
 
 @dataclass(frozen=True, slots=True)
+class MassHold:
+    """When more than so many targets fall ill within the window, nothing is rolled back: it is the cluster or a dependency.
+
+    count: number of targets, or share: of the declared ones (0.5 is half). Exactly one is given.
+    """
+
+    within: timedelta
+    count: int | None = None
+    share: float | None = None
+
+    def is_exceeded(self, ill: int, declared: int) -> bool:
+        if self.count is not None:
+            return ill > self.count
+        return self.share is not None and ill > self.share * declared
+
+
+@dataclass(frozen=True, slots=True)
 class Rulebook:
-    """digest: SHA-256 over the source files; changes whenever any of them does."""
+    """digest: SHA-256 over the source files; changes whenever any of them does. hold: None when nothing holds rollbacks back."""
 
     targets: Mapping[str, Target] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     plans: Mapping[str, Plan] = field(default_factory=dict)
     routes: tuple[Route, ...] = DEFAULT_ROUTES
     digest: str = ""
+    hold: MassHold | None = None
 
     def plan_of(self, rule: Rule) -> Plan | None:
         """The plan to run for a rule; None when the rule only notifies."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from sys import intern
 
-from responder.domain.condition import Verdict
+from responder.domain.reading import Verdict
 from responder.domain.wording import one_line
-from responder.engine.rule_table import Reading, Watch
+from responder.engine.watches import Reading, Watch
 
 AlertId = tuple[str, str]
 """(source, key)"""
@@ -36,20 +36,67 @@ class Member:
         self.value: float | None = None
 
 
+class StandIn(Member):
+    """A member that stands for more than one alert, or for one that is gone: it brings its own words."""
+
+    __slots__ = ("words",)
+
+    def __init__(self, alert: Alert, watch: Watch, target: str, group: str, since: datetime) -> None:
+        super().__init__(alert, watch, target, group, since)
+        self.words = ""
+
+    def tell(self, words: str, value: float | None) -> None:
+        self.words = words
+        self.value = value
+
+
+class EventMember(Member):
+    """The place of a point event, which lasts only for a while. wake: when that is over; None while it is calm."""
+
+    __slots__ = ("wake",)
+
+    def __init__(self, alert: Alert, watch: Watch, target: str, group: str, since: datetime) -> None:
+        super().__init__(alert, watch, target, group, since)
+        self.wake: datetime | None = None
+
+
 class Alert:
     """The firing episode of one alert. start: its startsAt; when the sender gave none (not dated), when it was first received.
 
+    hears_repeats: deliveries that say nothing new matter to some rule.
     name: for people. Labels are kept as two tuples, which costs a third of a dictionary; most alerts share the names.
     """
 
-    __slots__ = ("dated", "id", "label_names", "label_values", "link", "members", "name", "start", "texts", "value")
+    __slots__ = (
+        "dated",
+        "hears_repeats",
+        "id",
+        "label_names",
+        "label_values",
+        "link",
+        "members",
+        "name",
+        "start",
+        "texts",
+        "value",
+    )
 
     def __init__(self, alert_id: AlertId, start: datetime, *, dated: bool, reading: Reading) -> None:
         self.id = alert_id
         self.start = start
         self.dated = dated
         self.members: tuple[Member, ...] = ()
+        self.hears_repeats = False
         self.take(reading)
+
+    def join(self, members: Sequence[Member]) -> None:
+        self.members = tuple(members)
+        self.hears_repeats = any(member.watch.hears_repeats for member in members)
+
+    def renamed(self, alert_id: AlertId, start: datetime) -> Alert:
+        """The same words under another identity, for what follows from this alert but is not its episode."""
+        reading = Reading(self.labels, self.label_names, self.texts, self.value, self.link)
+        return Alert(alert_id, start, dated=True, reading=reading)
 
     def take(self, reading: Reading) -> None:
         """Keep the latest words. Interned: ten thousand alerts of one rule share names, most values and texts."""

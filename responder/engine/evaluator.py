@@ -1,7 +1,7 @@
 """The evaluator: a fold over the journal. No I/O, no clock, no randomness.
 
-`serve`, recovery, `test` and `replay` drive this one class. What has come due is decided before a signal is looked at, so the
-decisions do not depend on how often `tick` was called in between.
+`serve`, recovery, `test` and `replay` drive this one class. What has come due is decided before a signal is looked at, in the
+order of time, so the decisions do not depend on how often `tick` was called in between.
 
 - An alert is (source, key), its episode (key, startsAt). `resolved` ends the episode; nothing else does, absence least of all.
 - `since` is the start of the earliest alert that is in the group now, never in the future; `for` counts from there. Once a
@@ -10,7 +10,7 @@ decisions do not depend on how often `tick` was called in between.
   highly available pair find the same identity.
 - An inconclusive number never counts towards acting. A group of nothing else asks when `for` runs out; a group that fires
   stays firing, because a missing number is no all-clear.
-- A point event responds at once if the rule has no `for`, and leaves nothing behind; otherwise it is ignored.
+- A point event goes on for a while, see `happenings`; conditions that count, see `conditions`, remember it for themselves.
 - A signal with an id counts once (see `seen_ids`); a point event with an id that is older than ids are remembered is ignored.
 - Ended episodes are remembered for `alerts.ENDED_FOR` and at most `alerts.ENDED_LIMIT` of them.
 """
@@ -20,17 +20,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from responder.domain.condition import Verdict
+from responder.domain.condition import AbsentCondition
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.rule_state import GroupView
 from responder.domain.rulebook import Rulebook
 from responder.domain.signal import Signal, SignalStatus
-from responder.engine import reasons
-from responder.engine.alerts import Alert, EndedEpisodes, Member
+from responder.engine import groups, happenings, reasons
+from responder.engine.alerts import Alert, Member
 from responder.engine.evaluator_snapshot import decode, encode
-from responder.engine.groups import Groups
-from responder.engine.rule_table import Match, Reading, RuleTable, Watch
-from responder.engine.seen_ids import SEEN_FOR, SeenIds
+from responder.engine.rule_table import Match, RuleTable
+from responder.engine.seen_ids import SEEN_FOR
+from responder.engine.state import State
+from responder.engine.watches import Reading, Watch
 
 
 class Evaluator:
@@ -39,14 +40,22 @@ class Evaluator:
     def __init__(self, rulebook: Rulebook) -> None:
         self._table = RuleTable(rulebook)
         self._kept = self._table.kept
-        self._alerts: dict[tuple[str, str], Alert] = {}
-        self._ended = EndedEpisodes()
-        self._seen = SeenIds()
-        self._groups = Groups(self._kept)
+        self._take(State(self._table))
+
+    def _take(self, state: State) -> None:
+        self._state = state
+        self._alerts = state.alerts
+        self._ended = state.ended
+        self._seen = state.seen
+        self._membership = state.membership
+        self._happenings = state.happenings
+        self._groups = state.membership.groups
+        self._timers = state.membership.timers
+        self._further = state.membership.further
 
     def observe(self, signals: Sequence[Signal], now: datetime) -> list[Decision]:
         """What was due before, then at least one decision per signal. Deliveries that change nothing may share one decision."""
-        decisions = self._groups.tick(now)
+        decisions = self.tick(now)
         self._ended.forget(now)
         plain: dict[str, Decision] = {}
         for signal in signals:
@@ -67,15 +76,49 @@ class Evaluator:
                 decisions.append(decision)
             else:
                 decisions += found
+            if self._further:
+                decisions += self._further
+                self._further.clear()
         return decisions
 
     def tick(self, now: datetime) -> list[Decision]:
-        """Every group whose `for` has run out responds, once."""
-        return self._groups.tick(now)
+        """What time alone changes, in its order: windows end, events are over, `for` runs out and groups respond, once."""
+        if self._state.began is None:
+            self._begin(now)
+        decisions: list[Decision] = []
+        while (due := self._timers.pop(now)) is not None:
+            at, rank, owner = due
+            if rank == groups.RANK:
+                decisions.append(self._membership.groups.wake(owner, now))
+            elif rank == happenings.RANK:
+                decisions.append(self._happenings.wake(owner, at, now))
+            elif (decision := self._membership.tallies.wake(owner, at, now)) is not None:
+                decisions.append(decision)
+            if self._further:
+                decisions += self._further
+                self._further.clear()
+        return decisions
+
+    def acted(self, target: str, at: datetime) -> None:
+        """The target was rolled back then: rules that want it to settle wait."""
+        self._membership.brakes.acted(target, at)
+
+    def _begin(self, now: datetime) -> None:
+        self._state.began = now
+        for watch in self._table.watches:
+            if isinstance(watch.condition, AbsentCondition) and watch.condition.from_start:
+                self._membership.tallies.begin(watch, now)
+
+    @property
+    def waits_for_start(self) -> bool:
+        """Whether some rule counts from the start, and nothing was told yet when that is: tick once."""
+        return self._state.began is None and any(
+            isinstance(watch.condition, AbsentCondition) and watch.condition.from_start for watch in self._table.watches
+        )
 
     def next_due(self) -> datetime | None:
         """When to tick next; None when nothing waits. May be too early, never too late."""
-        return self._groups.next_due()
+        return self._timers.next()
 
     def firing(self) -> list[Decision]:
         """The decisions to respond of every group that fires now, with the identity they had when they were made."""
@@ -102,14 +145,14 @@ class Evaluator:
 
     def snapshot(self) -> bytes:
         """The state, to be restored with the same rulebook."""
-        return encode(self._table, self._alerts, self._ended, self._groups, self._seen)
+        return encode(self._table, self._state)
 
     def restore(self, body: bytes) -> None:
         """Take a snapshot's state instead of the present one.
 
         Raises ValueError when it was made by another version or another rulebook; the state is then unchanged: fold the journal.
         """
-        self._alerts, self._ended, self._groups, self._seen = decode(self._table, body)
+        self._take(decode(self._table, body))
 
     # --- one signal: a reason to ignore it, or decisions ------------------------------------------------------------------
 
@@ -120,16 +163,19 @@ class Evaluator:
         if ended is not None and start is not None and start <= ended:
             return reasons.LATE
         matches, lost = self._table.matching(signal.labels)
-        decisions = [_no_target(watch, now) for watch in lost]
+        decisions = [_no_target(watch, now) for watch in lost] if lost else []
         if not matches:
             return decisions or reasons.NO_RULE
         reading = self._read(signal)
         alert = Alert(alert_id, start or signal.received_at, dated=start is not None, reading=reading)
         self._alerts[alert_id] = alert
         since = min(alert.start, signal.received_at, now)
-        alert.members = tuple([Member(alert, match.watch, match.target, match.group, since) for match in matches])
-        for member in alert.members:
-            decisions.append(self._judge(member, reading, since, now))
+        alert.join([Member(alert, match.watch, match.target, match.group, since) for match in matches])
+        for member, match in zip(alert.members, matches, strict=True):
+            if match.watch.is_windowed:
+                decisions.append(self._membership.count(match, signal, reading, now))
+            else:
+                decisions.append(self._membership.judge(member, reading, since, now))
         return decisions
 
     def _go_on(self, alert: Alert, signal: Signal, now: datetime) -> str | list[Decision]:
@@ -141,6 +187,8 @@ class Evaluator:
                 return [*decisions, Decision(DecisionKind.IGNORE, now, found)] if isinstance(found, str) else decisions + found
             if alert.dated:
                 return reasons.OLDER
+        if alert.hears_repeats:
+            return self._update(alert, signal, now)
         texts = tuple(map(signal.annotations.get, self._kept))
         if texts == alert.texts and signal.value == alert.value and signal.link == alert.link and alert.has_labels(signal.labels):
             return reasons.REPEAT
@@ -149,45 +197,45 @@ class Evaluator:
     def _update(self, alert: Alert, signal: Signal, now: datetime) -> str | list[Decision]:
         """Take the latest words. What they change counts from the moment it is seen."""
         reading = self._read(signal)
+        seen = min(signal.received_at, now)
+        decisions: list[Decision] = []
         relabelled = not alert.has_labels(signal.labels)
         alert.take(reading)
-        seen = min(signal.received_at, now)
-        decisions = self._rematch(alert, reading, now, seen) if relabelled else []
+        if relabelled:
+            matches, lost = self._table.matching(signal.labels)
+            decisions = [_no_target(watch, now) for watch in lost]
+            left, fresh = self._membership.rematch(alert, matches, now, seen)
+            decisions += left
+            decisions += [self._membership.count(match, signal, reading, now) for match in fresh]
+            if not matches:
+                del self._alerts[alert.id]
         for member in alert.members:
-            verdict, value = member.watch.judge(reading)
+            watch = member.watch
+            if watch.is_windowed:
+                if watch.hears_repeats:
+                    match = Match(watch, member.target, member.group)
+                    decisions.append(self._membership.count(match, signal, reading, now, counts=False))
+                continue
+            verdict, value = self._membership.verdict_of(member, reading, now)
             if verdict is not member.verdict:
-                decisions.append(self._judge(member, reading, seen, now))
+                why = reasons.verdict_of(member, verdict, value)
+                decisions.append(self._membership.place(member, verdict, seen, now, why))
             member.value = value
         return decisions or reasons.UPDATED
 
-    def _rematch(self, alert: Alert, reading: Reading, now: datetime, seen: datetime) -> list[Decision]:
-        """Leave the groups that the new labels no longer match; the new ones are joined by the caller's judging."""
-        matches, lost = self._table.matching(reading.labels)
-        decisions = [_no_target(watch, now) for watch in lost]
-        staying = {(member.watch.index, member.group): member for member in alert.members}
-        members = []
-        for match in matches:
-            member = staying.pop((match.watch.index, match.group), None)
-            members.append(member or Member(alert, match.watch, match.target, match.group, seen))
-        for member in staying.values():
-            if member.verdict is not Verdict.CALM:
-                decisions.append(self._groups.place(member, Verdict.CALM, seen, now, f"{alert.name}: {reasons.UNMATCHED}"))
-        alert.members = tuple(members)
-        if not members:
-            del self._alerts[alert.id]
-        return decisions
-
     def _resolve(self, alert: Alert | None, signal: Signal, now: datetime) -> str | list[Decision]:
         start = signal.started_at
+        alert_id = (signal.source, signal.key)
         if alert is not None:
             if start is not None and start < alert.start and alert.dated:
                 return reasons.OLDER_ENDED
             self._ended.remember(alert.id, max(start or alert.start, alert.start), now)
-            return self._leave(alert, now, reasons.RESOLVED) or reasons.NO_MEMBER
-        alert_id = (signal.source, signal.key)
+            decisions = self._leave(alert, now, reasons.RESOLVED)
+            return decisions + self._happenings.end(alert_id, now, reasons.RESOLVED) or reasons.NO_MEMBER
+        decisions = self._happenings.end(alert_id, now, reasons.RESOLVED)
         if self._ended.start_of(alert_id) is not None:
             self._ended.remember(alert_id, start or signal.received_at, now)
-            return reasons.ENDED_BEFORE
+            return decisions or reasons.ENDED_BEFORE
         matches, lost = self._table.matching(signal.labels)
         if not matches:
             return [_no_target(watch, now) for watch in lost] or reasons.NO_RULE
@@ -196,64 +244,46 @@ class Evaluator:
 
     def _leave(self, alert: Alert, now: datetime, why: str) -> list[Decision]:
         del self._alerts[alert.id]
-        why = f"{alert.name}: {why}"
-        return [
-            self._groups.place(member, Verdict.CALM, now, now, why)
-            for member in alert.members
-            if member.verdict is not Verdict.CALM
-        ]
+        return self._membership.leave(alert, now, why)
 
     def _occur(self, alert: Alert | None, signal: Signal, now: datetime) -> str | list[Decision]:
         if signal.id and signal.started_at is not None and now - signal.started_at > SEEN_FOR:
             return reasons.EVENT_TOO_OLD
-        if signal.passed:
-            return reasons.PASSED
-        if alert is not None:
-            return reasons.EVENT_JOINS
-        alert_id = (signal.source, signal.key)
-        ended = self._ended.start_of(alert_id)
-        if ended is not None and signal.started_at is not None and signal.started_at <= ended:
-            return reasons.EVENT_REPEAT
         matches, lost = self._table.matching(signal.labels)
         decisions = [_no_target(watch, now) for watch in lost]
         if not matches:
             return decisions or reasons.NO_RULE
-        start = signal.started_at or signal.received_at
-        self._ended.remember(alert_id, start, now)
         reading = self._read(signal)
-        event = Alert(alert_id, start, dated=True, reading=reading)
-        since = min(start, signal.received_at, now)
-        return decisions + [self._answer(event, match, reading, since, now) for match in matches]
+        judging = []
+        for match in matches:
+            if match.watch.is_windowed:
+                decisions.append(self._membership.count(match, signal, reading, now))
+            else:
+                judging.append(match)
+        if judging:
+            found = self._happen(alert, signal, judging, reading, now)
+            decisions += [Decision(DecisionKind.IGNORE, now, found)] if isinstance(found, str) else found
+        return decisions
 
-    def _answer(self, event: Alert, match: Match, reading: Reading, since: datetime, now: datetime) -> Decision:
-        """The decision about a point event for one rule."""
-        rule = match.watch.rule
-        member = Member(event, match.watch, match.target, match.group, since)
-        verdict, member.value = match.watch.judge(reading)
-        if match.watch.hold:
-            reason = reasons.EVENT_NEEDS_NO_FOR
-        elif verdict is Verdict.CALM:
-            reason = reasons.verdict_of(member, verdict, member.value)
-        elif self._groups.holds(match.watch, match.group):
-            reason = reasons.EVENT_JOINS
-        else:
-            return self._groups.respond_once(member, verdict, now)
-        return Decision(DecisionKind.IGNORE, now, reason, rule.name, match.group, match.target, severity=rule.severity)
+    def _happen(
+        self, alert: Alert | None, signal: Signal, matches: Sequence[Match], reading: Reading, now: datetime
+    ) -> str | list[Decision]:
+        """A point event, for the conditions that judge one at a time."""
+        alert_id = (signal.source, signal.key)
+        if alert is not None:
+            return reasons.PASSED if signal.passed else reasons.EVENT_JOINS
+        ended = self._ended.start_of(alert_id)
+        if ended is not None and signal.started_at is not None and signal.started_at <= ended:
+            return reasons.EVENT_REPEAT
+        self._ended.remember(alert_id, signal.started_at or signal.received_at, now)
+        if signal.passed:
+            return self._happenings.end(alert_id, now, reasons.PASSED) or reasons.PASSED
+        return self._happenings.happen(signal, matches, reading, now)
 
     # --- shared ---------------------------------------------------------------------------------------------------------
 
     def _read(self, signal: Signal) -> Reading:
         return self._table.read(signal.labels, tuple(map(signal.annotations.get, self._kept)), signal.value, signal.link)
-
-    def _judge(self, member: Member, reading: Reading, since: datetime, now: datetime) -> Decision:
-        """Give the member the verdict of this reading; `since` is when it began to count."""
-        verdict, value = member.watch.judge(reading)
-        member.value = value
-        why = reasons.verdict_of(member, verdict, value)
-        if verdict is Verdict.CALM and member.verdict is Verdict.CALM:
-            rule = member.watch.rule
-            return Decision(DecisionKind.IGNORE, now, why, rule.name, member.group, member.target, severity=rule.severity)
-        return self._groups.place(member, verdict, since, now, why)
 
 
 def _no_target(watch: Watch, now: datetime) -> Decision:

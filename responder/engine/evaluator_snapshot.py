@@ -6,123 +6,262 @@ one rulebook.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import orjson
 
-from responder.domain.condition import Verdict
+from responder.domain.decision import Decision, DecisionKind
+from responder.domain.reading import Verdict
 from responder.domain.rule_state import GroupState
-from responder.engine.alerts import Alert, EndedEpisodes, Member
-from responder.engine.groups import Group, Groups
+from responder.domain.rulebook import Response, Severity
+from responder.engine.alerts import Alert, EventMember, Member, StandIn
+from responder.engine.conditions.moments import pack, unpack
+from responder.engine.conditions.tallies import Tally
+from responder.engine.group import Group
+from responder.engine.happenings import RANK as EVENT_RANK
+from responder.engine.outbreak import RULE as OUTBREAK
 from responder.engine.rule_table import RuleTable
-from responder.engine.seen_ids import SeenIds
+from responder.engine.state import State
+from responder.engine.watches import Role, Watch
 
-FORMAT = 1
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-Alerts = dict[tuple[str, str], Alert]
+FORMAT = 2
 
 
-def encode(table: RuleTable, alerts: Alerts, ended: EndedEpisodes, groups: Groups, seen: SeenIds) -> bytes:
+def encode(table: RuleTable, state: State) -> bytes:
+    membership = state.membership
+    loud = membership.outbreak.loud
+    responded, last = membership.outbreak.responses()
     return orjson.dumps(
         {
             "format": FORMAT,
             "rulebook": [table.digest, len(table.watches), table.kept],
-            "alerts": [_alert_row(alert) for alert in alerts.values()],
-            "ended": [[*alert_id, _pack(start), _pack(seen)] for alert_id, start, seen in ended.items()],
-            "groups": [_group_row(group) for group in groups],
-            "cleared": [[*key, _pack(at)] for key, at in groups.cleared()],
-            "seen": [[*signal_id, _pack(at)] for signal_id, at in seen],
+            "began": _pack(state.began),
+            "alerts": [_alert_row(alert) for alert in state.alerts.values()],
+            "events": [_alert_row(event) for event in state.happenings],
+            "ended": [[*alert_id, pack(start), pack(seen)] for alert_id, start, seen in state.ended.items()],
+            "groups": [_group_row(group) for group in membership.groups],
+            "cleared": [[*key, pack(at)] for key, at in membership.groups.cleared()],
+            "seen": [[*signal_id, pack(at)] for signal_id, at in state.seen],
+            "tallies": [_tally_row(tally) for tally in membership.tallies],
+            "ensembles": [_stand_in_row(one) for one in membership.ensembles.stand_ins()],
+            "histories": [
+                [*key, [[pack(at), number] for at, number in numbers]] for key, numbers in membership.histories.items()
+            ],
+            "opened": sorted([index, pack(at)] for index, at in membership.brakes.opened()),
+            "responses": [[*key, pack(at)] for key, at in membership.brakes.responses()],
+            "actions": sorted([target, pack(at)] for target, at in membership.brakes.actions()),
+            "onsets": [[group.watch.index, group.text, pack(at)] for group, at in membership.outbreak.onsets()],
+            "outbreak": [
+                sorted([target, pack(at)] for target, at in responded.items()),
+                _pack(last),
+                None if loud is None else [pack(loud.at), loud.reason, loud.episode],
+            ],
         }
     )
 
 
-def decode(table: RuleTable, body: bytes) -> tuple[Alerts, EndedEpisodes, Groups, SeenIds]:
+def decode(table: RuleTable, body: bytes) -> State:
     """Raises ValueError when the snapshot is damaged, or not of this format and rulebook."""
     try:
-        return _decode(table, orjson.loads(body))
-    except (KeyError, IndexError, TypeError, OverflowError) as error:
+        return _Reader(table).read(orjson.loads(body))
+    except (KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"the snapshot is damaged: {error!r}") from error
 
 
-def _decode(table: RuleTable, state: Any) -> tuple[Alerts, EndedEpisodes, Groups, SeenIds]:
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ValueError("the snapshot has another format")
-    if state.get("rulebook") != [table.digest, len(table.watches), list(table.kept)]:
-        raise ValueError("the snapshot was made with another rulebook")
-    groups = Groups(table.kept)
-    by_key = {(row[0], row[1]): _group(table, row) for row in state["groups"]}
-    alerts: Alerts = {}
-    for row in state["alerts"]:
-        alert = _alert(table, row)
-        alerts[alert.id] = alert
-        for member in alert.members:
-            if member.verdict is not Verdict.CALM:
-                group = by_key[member.watch.index, member.group]
-                group.members[member] = None
-                group.holding += member.verdict is Verdict.HOLDS
-    for group in by_key.values():
-        groups.put(group)
-    for index, text, at in state["cleared"]:
-        groups.put_cleared((index, text), _unpack(at))
-    ended = EndedEpisodes()
-    for source, key, start, seen in state["ended"]:
-        ended.remember((source, key), _unpack(start), _unpack(seen))
-    seen = SeenIds()
-    seen.put_all(((source, signal_id), _unpack(at)) for source, signal_id, at in state.get("seen", []))
-    return alerts, ended, groups, seen
+class _Reader:
+    """Puts a state together. Groups come first, so that their members find them."""
+
+    def __init__(self, table: RuleTable) -> None:
+        self._table = table
+        self._state = State(table)
+        self._groups: dict[tuple[int, str], Group] = {}
+
+    def read(self, rows: Any) -> State:
+        table = self._table
+        if not isinstance(rows, dict) or rows.get("format") != FORMAT:
+            raise ValueError("the snapshot has another format")
+        if rows.get("rulebook") != [table.digest, len(table.watches), list(table.kept)]:
+            raise ValueError("the snapshot was made with another rulebook")
+        self._groups_and_members(rows)
+        self._memories(rows)
+        self._brakes(rows)
+        return self._state
+
+    def _groups_and_members(self, rows: dict[str, Any]) -> None:
+        membership = self._state.membership
+        ghosts: list[tuple[Group, StandIn, datetime]] = []
+        for row in rows["groups"]:
+            group = _group(self._table.watches[row[0]], row)
+            self._groups[group.watch.index, group.text] = group
+            membership.groups.put(group)
+            if row[-1] is not None:
+                stand_in, until = row[-1]
+                ghosts.append((group, self._stand_in(stand_in), unpack(until)))
+        for row in rows["alerts"]:
+            alert = self._alert(row, Member)
+            self._state.alerts[alert.id] = alert
+        for row in rows["events"]:
+            self._state.happenings.put(self._alert(row, EventMember))
+        for row in rows["tallies"]:
+            self._tally(row)
+        for row in rows["ensembles"]:
+            member = self._stand_in(row)
+            membership.ensembles.of(member).member = member
+            self._join(member)
+        for group, ghost, until in ghosts:
+            membership.groups.put_ghost(group, ghost, until)
+
+    def _memories(self, rows: dict[str, Any]) -> None:
+        state = self._state
+        state.began = _unpack(rows["began"])
+        for index, text, at in rows["cleared"]:
+            state.membership.groups.put_cleared((index, text), unpack(at))
+        for source, key, start, seen in rows["ended"]:
+            state.ended.remember((source, key), unpack(start), unpack(seen))
+        state.seen.put_all(((source, signal_id), unpack(at)) for source, signal_id, at in rows["seen"])
+        for index, source, key, numbers in rows["histories"]:
+            state.membership.histories.put((index, source, key), [(unpack(at), number) for at, number in numbers])
+
+    def _brakes(self, rows: dict[str, Any]) -> None:
+        brakes, outbreak = self._state.membership.brakes, self._state.membership.outbreak
+        for index, at in rows["opened"]:
+            brakes.put_opened(index, unpack(at))
+        for index, text, at in rows["responses"]:
+            brakes.put_response((index, text), unpack(at))
+        for target, at in rows["actions"]:
+            brakes.acted(target, unpack(at))
+        for index, text, at in rows["onsets"]:
+            outbreak.begins(self._groups[index, text], unpack(at))
+        responded, last, loud = rows["outbreak"]
+        outbreak.put_responses({target: unpack(at) for target, at in responded}, _unpack(last), _loud(loud))
+
+    def _alert(self, row: list[Any], kind: type[Member]) -> Alert:
+        alert = _words(self._table, row)
+        members = []
+        for index, target, text, verdict, since, value, wake in row[-1]:
+            member = kind(alert, self._table.watches[index], target, text, unpack(since))
+            member.verdict = Verdict(verdict)
+            member.value = value
+            members.append(member)
+            self._join(member)
+            if isinstance(member, EventMember) and wake is not None:
+                order = (index, text, alert.id)
+                self._state.membership.timers.set(member, unpack(wake), EVENT_RANK, order)
+        alert.join(members)
+        return alert
+
+    def _join(self, member: Member) -> None:
+        """Put a member that is not calm where it belongs."""
+        if member.verdict is Verdict.CALM:
+            return
+        role = member.watch.role
+        if role is Role.PART:
+            self._state.membership.ensembles.put(member)
+        elif role is Role.GATE:
+            self._state.membership.brakes.put(member)
+        else:
+            group = self._groups[member.watch.index, member.group]
+            group.members[member] = None
+            group.holding += member.verdict is Verdict.HOLDS
+
+    def _stand_in(self, row: list[Any]) -> StandIn:
+        alert, index, target, text, verdict, since, value, words = row
+        watch = self._table.watches[index]
+        member = StandIn(_words(self._table, alert), watch, target, text, unpack(since))
+        member.verdict = Verdict(verdict)
+        member.tell(words, value)
+        return member
+
+    def _tally(self, row: list[Any]) -> None:
+        index, target, text, memory, last, member, wake = row
+        tally = Tally(self._table.watches[index], target, text)
+        tally.memory.load(memory)
+        tally.last = None if last is None else _words(self._table, last)
+        tally.wake = _unpack(wake)
+        if member is not None:
+            tally.member = self._stand_in(member)
+            self._join(tally.member)
+        self._state.membership.tallies.put(tally)
+
+
+def _words_row(alert: Alert) -> list[object]:
+    return [*alert.id, pack(alert.start), alert.dated, alert.labels, alert.texts, alert.value, alert.link]
+
+
+def _words(table: RuleTable, row: list[Any]) -> Alert:
+    source, key, start, dated, labels, texts, value, link = row[:8]
+    return Alert((source, key), unpack(start), dated=dated, reading=table.read(labels, tuple(texts), value, link))
 
 
 def _alert_row(alert: Alert) -> list[object]:
-    members = [[m.watch.index, m.target, m.group, m.verdict.value, _pack(m.since), m.value] for m in alert.members]
-    return [*alert.id, _pack(alert.start), alert.dated, alert.labels, alert.texts, alert.value, alert.link, members]
+    members = [
+        [
+            m.watch.index,
+            m.target,
+            m.group,
+            m.verdict.value,
+            pack(m.since),
+            m.value,
+            _pack(m.wake) if isinstance(m, EventMember) else None,
+        ]
+        for m in alert.members
+    ]
+    return [*_words_row(alert), members]
 
 
-def _alert(table: RuleTable, row: list[Any]) -> Alert:
-    source, key, start, dated, labels, texts, value, link, members = row
-    alert = Alert((source, key), _unpack(start), dated=dated, reading=table.read(labels, tuple(texts), value, link))
-    alert.members = tuple([_member(table, alert, place) for place in members])
-    return alert
+def _stand_in_row(member: StandIn) -> list[object]:
+    place = [member.watch.index, member.target, member.group, member.verdict.value, pack(member.since), member.value]
+    return [_words_row(member.alert), *place, member.words]
 
 
-def _member(table: RuleTable, alert: Alert, row: list[Any]) -> Member:
-    index, target, text, verdict, since, value = row
-    member = Member(alert, table.watches[index], target, text, _unpack(since))
-    member.verdict = Verdict(verdict)
-    member.value = value
-    return member
+def _tally_row(tally: Tally) -> list[object]:
+    last = None if tally.last is None else _words_row(tally.last)
+    member = None if tally.member is None else _stand_in_row(tally.member)
+    return [tally.watch.index, tally.target, tally.group, tally.memory.rows(), last, member, _pack(tally.wake)]
 
 
 def _group_row(group: Group) -> list[object]:
-    times = [_pack(group.since), _pack(group.due), _pack(group.fired_at), _pack(group.asked_at)]
+    times = [pack(group.since), _pack(group.due), _pack(group.wake), _pack(group.fired_at), _pack(group.asked_at)]
     return [
         group.watch.index,
         group.text,
         group.target,
         group.opener[0],
-        _pack(group.opener[1]),
+        pack(group.opener[1]),
         group.state.value,
         group.asking,
+        group.overruled,
         *times,
+        None if group.ghost is None else [_stand_in_row(group.ghost), _pack(group.wake)],
     ]
 
 
-def _group(table: RuleTable, row: list[Any]) -> Group:
-    index, text, target, key, start, state, asking, since, due, fired_at, asked_at = row
-    group = Group(table.watches[index], target, text, (key, _unpack(start)), _unpack(since))
+def _group(watch: Watch, row: list[Any]) -> Group:
+    _, text, target, key, start, state, asking, overruled, since, due, wake, fired_at, asked_at, _ = row
+    group = Group(watch, target, text, (key, unpack(start)), unpack(since))
     group.state = GroupState(state)
     group.asking = asking
+    group.overruled = overruled
     group.due = _unpack(due)
-    group.fired_at = None if fired_at is None else _unpack(fired_at)
-    group.asked_at = None if asked_at is None else _unpack(asked_at)
+    group.wake = _unpack(wake)
+    group.fired_at = _unpack(fired_at)
+    group.asked_at = _unpack(asked_at)
     return group
 
 
+def _loud(row: list[Any] | None) -> Decision | None:
+    if row is None:
+        return None
+    at, reason, episode = row
+    told = Decision(DecisionKind.RESPOND, unpack(at), reason, OUTBREAK, severity=Severity.P0, response=Response.NOTIFY)
+    return replace(told, episode=episode, began_at=unpack(at))
+
+
 def _pack(at: datetime | None) -> int | None:
-    return None if at is None else (at - _EPOCH) // _MICROSECOND
+    return None if at is None else pack(at)
 
 
-def _unpack(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
+def _unpack(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else unpack(microseconds)

@@ -2,85 +2,45 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import datetime
 
-from responder.domain.condition import Verdict
 from responder.domain.decision import Decision, DecisionKind
-from responder.domain.rule_state import GroupState, GroupView, episode_text
-from responder.domain.rulebook import Response
+from responder.domain.reading import Verdict
+from responder.domain.rule_state import GroupState, GroupView
 from responder.engine import reasons
-from responder.engine.alerts import Member
-from responder.engine.rule_table import Watch
+from responder.engine.alerts import Member, StandIn
+from responder.engine.brakes import Brakes
+from responder.engine.group import Group, opened_by
+from responder.engine.outbreak import Outbreak
+from responder.engine.timers import Timers
+from responder.engine.watches import Watch, later
 
 CLEARED_LIMIT = 10_000
 """How many groups' last clearing is remembered."""
+RANK = 2
+"""Of groups among timers: at the same instant, what changes their members comes first."""
 
-
-class Group:
-    """One group of one rule that has members.
-
-    since: exact when set, afterwards never later than the earliest member's (see `Groups._come_due`); fixed once firing.
-    asking: no member's number is readable, so it may only ask. asked_at: when it did, None before.
-    opener: key and start of the alert that opened it, fixed for the group's life.
-    holding: members whose condition holds; the other members are inconclusive. order: of opening, settles ties between timers.
-    """
-
-    __slots__ = (
-        "asked_at",
-        "asking",
-        "due",
-        "fired_at",
-        "holding",
-        "members",
-        "opener",
-        "order",
-        "since",
-        "state",
-        "target",
-        "text",
-        "watch",
-    )
-
-    def __init__(self, watch: Watch, target: str, text: str, opener: tuple[str, datetime], since: datetime) -> None:
-        self.watch = watch
-        self.target = target
-        self.text = text
-        self.opener = opener
-        self.order = 0
-        self.state = GroupState.INACTIVE
-        self.since = since
-        self.due = since
-        self.fired_at: datetime | None = None
-        self.asked_at: datetime | None = None
-        self.asking = False
-        self.holding = 0
-        self.members: dict[Member, None] = {}
-
-    @property
-    def episode(self) -> str:
-        return episode_text(*self.opener)
-
-    def counting(self) -> list[Member]:
-        """The members that count for `since`, earliest first: those that hold, else the inconclusive ones."""
-        kind = Verdict.HOLDS if self.holding else Verdict.INCONCLUSIVE
-        return sorted((m for m in self.members if m.verdict is kind), key=lambda m: (m.since, m.alert.id))
-
-    def earliest(self) -> Member:
-        kind = Verdict.HOLDS if self.holding else Verdict.INCONCLUSIVE
-        return min((m for m in self.members if m.verdict is kind), key=lambda m: (m.since, m.alert.id))
+_PENDING, _FIRING = GroupState.PENDING, GroupState.FIRING
+_HOLDS, _CALM = Verdict.HOLDS, Verdict.CALM
 
 
 class Groups:
-    """Every group that has members, their timers, and when others were last cleared."""
+    """Every group that has members, and when others were last cleared.
 
-    def __init__(self, kept: tuple[str, ...]) -> None:
+    kept: names of the alerts' texts. further: takes decisions that follow from another one.
+    """
+
+    def __init__(
+        self, kept: tuple[str, ...], timers: Timers, brakes: Brakes, outbreak: Outbreak, further: list[Decision]
+    ) -> None:
         self._kept = kept
+        self._timers = timers
+        self._brakes = brakes
+        self._outbreak = outbreak
+        self._further = further
         self._groups: dict[tuple[int, str], Group] = {}
-        self._timers: list[tuple[datetime, int, Group]] = []  # due, order of the group
-        self._timer_limit = 1024
         self._numbers = 0
         self._cleared: OrderedDict[tuple[int, str], datetime] = OrderedDict()
 
@@ -88,167 +48,165 @@ class Groups:
 
     def place(self, member: Member, verdict: Verdict, since: datetime, now: datetime, why: str) -> Decision:
         """Give a member a new verdict, valid since then, and decide what follows. CALM takes it out of its group."""
-        key = (member.watch.index, member.group)
+        key = (member.watch.root.index, member.group)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = _opened_by(member, since)
-            group.order = self._next()
-        group.holding += (verdict is Verdict.HOLDS) - (member.verdict is Verdict.HOLDS)
+            group = self._groups[key] = opened_by(member, since)
+            self._numbers += 1
+            group.order = self._numbers
+        held = group.holding
+        group.holding += (verdict is _HOLDS) - (member.verdict is _HOLDS)
         member.verdict = verdict
         member.since = since
-        if verdict is Verdict.CALM:
+        if verdict is _CALM:
             del group.members[member]
         else:
             group.members[member] = None
+        if group.ghost is not None:
+            self._lay_to_rest(group)
+        if not group.members and group.state is _FIRING and not group.asking and group.watch.rule.keep_firing_for:
+            return self._keep_firing(group, member, since, now, why)
+        if self._outbreak.is_watching and (held > 0) is not (group.holding > 0):
+            if held:
+                self._outbreak.ends(group)
+            else:
+                self._outbreak.begins(group, now)
         return self._review(group, member, now, why)
 
     def _review(self, group: Group, member: Member, now: datetime, why: str) -> Decision:
         if not group.members:
             return self._clear(group, member, now, why)
         asking = not group.holding
-        if group.state is GroupState.FIRING and (asking or not group.asking):
-            return self._decide(DecisionKind.IGNORE, group, now, f"{why}; {reasons.goes_on(group.state, len(group.members))}")
+        if group.state is _FIRING and (asking or not group.asking):
+            return group.ignore(now, f"{why}; {reasons.goes_on(group.state, len(group.members))}")
         if asking and group.asked_at is not None:
-            group.state, group.asking, group.since, group.fired_at = (
-                GroupState.FIRING,
-                True,
-                group.earliest().since,
-                group.asked_at,
-            )
-            return self._decide(DecisionKind.IGNORE, group, now, f"{why}; asked before")
-        if group.state is not GroupState.PENDING or asking is not group.asking:
-            group.state, group.asking = GroupState.PENDING, asking
+            group.state, group.asking, group.since, group.fired_at = _FIRING, True, group.earliest().since, group.asked_at
+            group.wake = None
+            return group.ignore(now, f"{why}; asked before")
+        if group.state is not _PENDING or asking is not group.asking:
+            group.state, group.asking = _PENDING, asking
             since = group.earliest().since
-        elif (
-            member.verdict is not Verdict.CALM and asking is not (member.verdict is Verdict.HOLDS) and member.since < group.since
-        ):
+        elif member.verdict is not _CALM and asking is not (member.verdict is _HOLDS) and member.since < group.since:
             since = member.since
         else:
-            return self._decide(DecisionKind.IGNORE, group, now, f"{why}; {reasons.goes_on(group.state, len(group.members))}")
+            return group.ignore(now, f"{why}; {reasons.goes_on(group.state, len(group.members))}")
+        return self._reckon(group, since, now, why)
+
+    def _reckon(self, group: Group, since: datetime, now: datetime, why: str) -> Decision:
+        """When it is due, counted from `since`; at once, if that is now."""
         group.since = since
-        group.due = group.watch.due(since)
-        if group.due <= now:
+        watch = group.watch
+        if watch.is_braked:
+            self._brakes.release(group)
+            group.due = self._brakes.due(watch, group.target, group.text, since)
+        else:
+            group.due = watch.due(since)
+        if group.due is not None and group.due <= now:
             return self._come_due(group, now)
         return self._wait(group, now, why)
 
     def _clear(self, group: Group, member: Member, now: datetime, why: str) -> Decision:
         key = (group.watch.index, group.text)
         del self._groups[key]
+        if group.due is None:
+            self._brakes.release(group)
         self._cleared.pop(key, None)
         self._cleared[key] = now
         if len(self._cleared) > CLEARED_LIMIT:
             self._cleared.popitem(last=False)
         was, group.state = group.state, GroupState.INACTIVE
-        reason = reasons.calm_again(why, was)
-        return self._decide(DecisionKind.CLEAR, group, now, reason, member)
+        group.wake = None
+        return group.full(DecisionKind.CLEAR, now, reasons.calm_again(why, was), member, self._kept)
+
+    # --- kept firing -----------------------------------------------------------------------------------------------------
+
+    def _keep_firing(self, group: Group, member: Member, at: datetime, now: datetime, why: str) -> Decision:
+        keep = group.watch.rule.keep_firing_for
+        until = later(at, keep)
+        ghost = StandIn(member.alert, group.watch, group.target, group.text, at)
+        ghost.tell(reasons.kept_firing(member, keep), member.value)
+        self.put_ghost(group, ghost, until)
+        return group.ignore(now, f"{why}; {reasons.goes_on_firing(until, now)}")
+
+    def put_ghost(self, group: Group, ghost: StandIn, until: datetime) -> None:
+        ghost.verdict = _HOLDS
+        group.ghost = ghost
+        group.members[ghost] = None
+        group.holding += 1
+        self._timers.set(group, until, RANK, group.order)
+
+    def _lay_to_rest(self, group: Group) -> None:
+        if group.ghost is None:
+            return
+        del group.members[group.ghost]
+        group.holding -= 1
+        group.ghost = None
+        group.wake = None
 
     # --- time passes ---------------------------------------------------------------------------------------------------
 
-    def tick(self, now: datetime) -> list[Decision]:
-        """Every group whose `for` has run out, earliest first."""
-        timers = self._timers
-        if not timers or timers[0][0] > now:
-            return []
-        decisions = []
-        while timers and timers[0][0] <= now:
-            due, _, group = heapq.heappop(timers)
-            if group.state is GroupState.PENDING and group.due == due:
-                decisions.append(self._come_due(group, now))
-        return decisions
-
-    def next_due(self) -> datetime | None:
-        """Never later than the next group to come due; earlier when its earliest alert has left meanwhile."""
-        timers = self._timers
-        while timers and not (timers[0][2].state is GroupState.PENDING and timers[0][2].due == timers[0][0]):
-            heapq.heappop(timers)
-        return timers[0][0] if timers else None
+    def wake(self, group: Group, now: datetime) -> Decision:
+        """The group's timer ran out: its `for`, or the time it is kept firing."""
+        ghost = group.ghost
+        if ghost is None:
+            return self._come_due(group, now)
+        self._lay_to_rest(group)
+        if self._outbreak.is_watching:
+            self._outbreak.ends(group)
+        return self._clear(group, ghost, now, reasons.verdict_of(ghost, _HOLDS, ghost.value))
 
     def _come_due(self, group: Group, now: datetime) -> Decision:
-        """The timer ran out. Only now is the earliest member looked for, so that leaving a big group stays cheap."""
+        """Only now is the earliest member looked for, so that leaving a big group stays cheap."""
         first = group.earliest()
+        watch = group.watch
         group.since = first.since
-        group.due = group.watch.due(first.since)
-        if group.due > now:
-            return self._wait(group, now, "the alert that fired longest is over")
-        group.state = GroupState.FIRING
+        group.due = self._brakes.due(watch, group.target, group.text, first.since) if watch.is_braked else watch.due(first.since)
+        if group.due is None or group.due > now:
+            return self._wait(group, now, reasons.NOT_YET)
+        group.state = _FIRING
         group.fired_at = now
+        group.wake = None
         if group.asking:
             group.asked_at = now
-        return self._respond(group, first, now)
+        else:
+            if watch.is_braked:
+                self._brakes.responded(group, now)
+            if self._outbreak.is_watching:
+                group.overruled, loud = self._outbreak.judge(group, now)
+                if loud is not None:
+                    self._further.append(loud)
+        return group.respond(first, now, self._kept)
 
     def _wait(self, group: Group, now: datetime, why: str) -> Decision:
-        self._set_timer(group)
-        return self._decide(DecisionKind.WAIT, group, now, reasons.waits(why, group.since, group.due, now))
+        held_back = ""
+        watch = group.watch
+        if watch.is_braked:
+            held_back = self._brakes.why(watch, group.target, group.text, now)
+        if group.due is None:
+            group.wake = None
+            self._brakes.hold(group)
+            return group.wait(now, f"{why}; {held_back}")
+        self._timers.set(group, group.due, RANK, group.order)
+        text = reasons.waits(why, group.since, group.due, now)
+        return group.wait(now, f"{text}; {held_back}" if held_back else text)
 
-    def _set_timer(self, group: Group) -> None:
-        heapq.heappush(self._timers, (group.due, group.order, group))
-        if len(self._timers) > self._timer_limit:
-            self._timers = [timer for timer in self._timers if timer[2].state is GroupState.PENDING and timer[2].due == timer[0]]
-            heapq.heapify(self._timers)
-            self._timer_limit = max(1024, 2 * len(self._timers))
-
-    # --- decisions -----------------------------------------------------------------------------------------------------
-
-    def respond_once(self, member: Member, verdict: Verdict, now: datetime) -> Decision:
-        """The decision for a point event: it holds for an instant and leaves no group behind."""
-        group = _opened_by(member, member.since)
-        member.verdict = verdict
-        group.holding = int(verdict is Verdict.HOLDS)
-        group.asking = not group.holding
-        group.members[member] = None
-        return self._respond(group, member, now)
-
-    def _respond(self, group: Group, first: Member, now: datetime) -> Decision:
-        reason = reasons.responds(first, group.since, now, len(group.members), asking=group.asking)
-        return self._decide(DecisionKind.RESPOND, group, now, reason, first)
-
-    def _decide(self, kind: DecisionKind, group: Group, now: datetime, reason: str, shown: Member | None = None) -> Decision:
-        rule = group.watch.rule
-        if shown is None:
-            return Decision(
-                kind,
-                now,
-                reason,
-                rule.name,
-                group.text,
-                group.target,
-                "" if kind is DecisionKind.IGNORE else group.episode,
-                None if kind is DecisionKind.IGNORE else group.since,
-                group.due if kind is DecisionKind.WAIT else None,
-                rule.severity,
-                rule.response,
-                group.asking,
-            )
-        alert = shown.alert
-        return Decision(
-            kind=kind,
-            at=now,
-            reason=reason,
-            rule=rule.name,
-            group=group.text,
-            target=group.target,
-            episode=group.episode,
-            began_at=group.since,
-            severity=rule.severity,
-            response=Response.NOTIFY if group.asking else rule.response,
-            inconclusive=group.asking,
-            trigger_labels=tuple(sorted(alert.labels.items())),
-            trigger_annotations=tuple(
-                (name, text) for name, text in zip(self._kept, alert.texts, strict=True) if text is not None
-            ),
-            trigger_link=alert.link,
-            value=shown.value,
-        )
+    def free(self, freed: list[Group], now: datetime) -> list[Decision]:
+        """What held these back is over."""
+        return [self._reckon(group, group.earliest().since, now, reasons.GATE_OPENED) for group in freed]
 
     # --- what is going on ----------------------------------------------------------------------------------------------
 
     def firing(self) -> list[Decision]:
         """The decisions to respond of every group that is firing now, oldest group first."""
-        return [
-            self._respond(group, group.earliest(), group.fired_at)
+        found = [
+            group.respond(group.earliest(), group.fired_at, self._kept)
             for group in self._groups.values()
-            if group.state is GroupState.FIRING and group.fired_at is not None
+            if group.state is _FIRING and group.fired_at is not None
         ]
+        loud = self._outbreak.loud
+        if loud is not None and any(group.overruled for group in self._groups.values()):
+            found.append(loud)
+        return found
 
     def holds(self, watch: Watch, text: str) -> bool:
         group = self._groups.get((watch.index, text))
@@ -263,23 +221,14 @@ class Groups:
 
     def views(self) -> Iterator[GroupView]:
         for group in self._groups.values():
-            counting = group.counting()
-            pending = group.state is GroupState.PENDING
-            since = counting[0].since if pending else group.since
-            due = group.watch.due(since) if pending else None
-            yield GroupView(
-                rule=group.watch.rule.name,
-                group=group.text,
-                target=group.target,
-                state=group.state,
-                since=since,
-                due_at=due,
-                members=tuple(member.alert.id[1] for member in counting),
-                values=tuple(member.value for member in counting),
-                reason=reasons.stands(counting[0], since, due, group.fired_at, asking=group.asking),
-                episode=group.episode,
-                inconclusive=group.asking,
-            )
+            due, why = None, ""
+            if group.state is _PENDING:
+                since = group.earliest().since
+                due = self._brakes.due(group.watch, group.target, group.text, since)
+                if group.watch.is_braked:
+                    held_back = self._brakes.why(group.watch, group.target, group.text, since)
+                    why = f"; {held_back}" if held_back else ""
+            yield group.view(due, why)
 
     # --- for snapshots -------------------------------------------------------------------------------------------------
 
@@ -288,21 +237,16 @@ class Groups:
         return iter(self._groups.values())
 
     def put(self, group: Group) -> None:
-        group.order = self._next()
+        self._numbers += 1
+        group.order = self._numbers
         self._groups[group.watch.index, group.text] = group
-        if group.state is GroupState.PENDING:
-            self._set_timer(group)
+        if group.state is _PENDING and group.wake is not None:
+            self._timers.set(group, group.wake, RANK, group.order)
+        elif group.state is _PENDING:
+            self._brakes.hold(group)
 
     def cleared(self) -> Iterator[tuple[tuple[int, str], datetime]]:
         return iter(self._cleared.items())
 
     def put_cleared(self, key: tuple[int, str], at: datetime) -> None:
         self._cleared[key] = at
-
-    def _next(self) -> int:
-        self._numbers += 1
-        return self._numbers
-
-
-def _opened_by(member: Member, since: datetime) -> Group:
-    return Group(member.watch, member.target, member.group, (member.alert.id[1], member.alert.start), since)

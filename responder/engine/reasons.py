@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from responder.domain.condition import Verdict
+from responder.domain.reading import Verdict
 from responder.domain.rule_state import GroupState
 from responder.domain.wording import spell_duration, spell_number, spell_time
-from responder.engine.alerts import Member
+from responder.engine.alerts import Member, StandIn
 
 NO_RULE = "no rule matches"
 REPEAT = "repeat of an alert that fires already; nothing changed"
@@ -22,8 +22,14 @@ SEEN = "an observation with this id was seen before; it counts once"
 PASSED = "the check passed"
 EVENT_REPEAT = "point event that was seen before, or older than one that was"
 EVENT_TOO_OLD = "point event of more than a day ago; it can't be told from a repeat"
-EVENT_NEEDS_NO_FOR = "a point event can't last: only a rule without `for` responds to it"
-EVENT_JOINS = "point event about a group that fires already"
+EVENT_NEEDS_NO_FOR = "a point event without a verdict or a number can't last: only a rule without `for` responds to it"
+EVENT_JOINS = "point event of an alert that fires already"
+EVENT_OVER = "nothing newer was heard of it"
+COUNTED = "counted"
+COUNTED_BEFORE = "it was counted before, or does not count"
+TOO_MANY = "too many groups are being counted already; this one is not watched"
+NOT_YET = "what it counted from has changed"
+GATE_OPENED = "what held it back is over"
 RESOLVED = "resolved"
 REPLACED = "a newer episode of it began"
 UNMATCHED = "its labels changed and match no more"
@@ -36,6 +42,8 @@ def no_target(rule: str) -> str:
 def verdict_of(member: Member, verdict: Verdict, value: float | None) -> str:
     """`HighErrorRate: value 0.0731 is above 0.05`."""
     watch = member.watch
+    if isinstance(member, StandIn):
+        return member.words
     name = member.alert.name
     if verdict is Verdict.INCONCLUSIVE:
         return f"{name}: {watch.number_name} is missing or not a number, so nobody knows whether it is {watch.bounds}"
@@ -73,3 +81,68 @@ def stands(first: Member, since: datetime, due: datetime | None, fired_at: datet
     if fired_at is None:
         return text
     return f"{'asked' if asking else 'fired'} at {spell_time(fired_at, fired_at)}: {text} since {spell_time(since, fired_at)}"
+
+
+# --- what is counted, kept, or held back --------------------------------------------------------------------------------
+
+
+def kept_firing(member: Member, keep: timedelta) -> str:
+    return f"{member.alert.name} is over, kept firing for {spell_duration(keep)}"
+
+
+def goes_on_firing(until: datetime, now: datetime) -> str:
+    return f"kept firing until {spell_time(until, now)}"
+
+
+def held_back(name: str) -> str:
+    return f"held back while {name} fires"
+
+
+def gate(why: str, *, is_open: bool) -> str:
+    return f"{why}; {'it holds the rule back no more' if is_open else 'the rule is held back meanwhile'}"
+
+
+def settling(acted: datetime, now: datetime) -> str:
+    return f"settling after the rollback of {spell_time(acted, now)}"
+
+
+def cooling_down(responded: datetime, now: datetime) -> str:
+    return f"cooling down since it responded at {spell_time(responded, now)}"
+
+
+def many_ill(ill: int, declared: int, within: timedelta) -> str:
+    return (
+        f"{ill} of {declared} targets fell ill within {spell_duration(within)}:"
+        " it is the cluster or a dependency, so nothing is rolled back"
+    )
+
+
+def count_of(number: float, above: int, within: timedelta, distinct: str | None) -> str:
+    what = f"different {distinct}" if distinct else "times"
+    return f"{spell_number(number)} {what} within {spell_duration(within)}, {'' if number > above else 'not '}more than {above}"
+
+
+def streak_of(number: float, wanted: int) -> str:
+    return f"{spell_number(number)} failed in a row, {'' if number >= wanted else 'less than '}{wanted} needed"
+
+
+def ratio_of(ratio: float, above: float, failed: int, total: int, within: timedelta) -> str:
+    text = f"{failed} of {total} failed within {spell_duration(within)}"
+    return f"{text}: {spell_number(ratio)} is {'' if ratio > above else 'not '}above {spell_number(above)}"
+
+
+def too_few(total: int, least: int, within: timedelta) -> str:
+    return f"only {total} of {least} needed within {spell_duration(within)}"
+
+
+def absence(last: datetime, at: datetime, after: timedelta, *, is_absent: bool, heard: bool) -> str:
+    if not is_absent:
+        return f"heard at {spell_time(last, at)}" if heard else f"nothing was heard yet, waiting since {spell_time(last, at)}"
+    was = "heard since" if heard else "ever heard, waiting since"
+    return f"nothing was {was} {spell_time(last, at)}, {spell_duration(after)} are over"
+
+
+def part_of(why: str, others: str, *, holds: bool) -> str:
+    if holds or not others or others == why:
+        return f"{why}; nothing changes"
+    return f"{why}; not enough: {others}"

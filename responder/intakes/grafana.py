@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from responder.domain.condition import read_number
+from responder.domain.reading import read_number
 from responder.domain.signal import Signal, SignalStatus
 from responder.errors import InvalidInputError
 from responder.intakes.alertmanager import parse_group, read_alert

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from responder.domain.condition import read_number
+from responder.domain.reading import read_number
 
 READ_LIMIT = 300
 """How much of the sentence is looked at, in characters."""

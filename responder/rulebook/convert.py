@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from responder.domain.rulebook import (
     DEFAULT_ROUTES,
-    Condition,
-    Firing,
     GuardSettings,
+    MassHold,
     Monitor,
     Plan,
     Retry,
@@ -17,11 +16,10 @@ from responder.domain.rulebook import (
     Rule,
     Step,
     Target,
-    ValueCondition,
     WorkloadRef,
 )
 from responder.rulebook.declarations import Declarations, Declared, DeclaredStep
-from responder.rulebook.form import PlanForm, RouteForm, RuleForm, TargetForm, WhenForm
+from responder.rulebook.form import PlanForm, RouteForm, RuleForm, TargetForm
 
 
 def targets(declarations: Declarations) -> dict[str, Target]:
@@ -46,6 +44,16 @@ def routes(declarations: Declarations) -> tuple[Route, ...]:
     return tuple(_route(each.form) for each in declarations.routes if each.form is not None)
 
 
+def hold(declarations: Declarations) -> MassHold | None:
+    for each in declarations.holds:
+        if each.form is not None:
+            many = each.form.targets
+            if isinstance(many, int):
+                return MassHold(each.form.within, count=many)
+            return MassHold(each.form.within, share=many)
+    return None
+
+
 def _target(name: str, form: TargetForm) -> Target:
     guards = form.guards
     return Target(
@@ -65,7 +73,7 @@ def _rule(form: RuleForm, location: str) -> Rule:
     return Rule(
         name=form.name,
         matchers=form.match,
-        condition=_condition(form.when),
+        condition=form.when.condition(),
         hold=form.hold,
         by=form.by,
         severity=form.severity,
@@ -73,14 +81,12 @@ def _rule(form: RuleForm, location: str) -> Rule:
         plan=form.plan,
         target=form.target,
         location=location,
+        unless=form.unless or form.when.unless or (),
+        keep_firing_for=form.keep_firing_for,
+        cooldown=form.cooldown,
+        settle=form.settle,
+        active_for=form.active_for,
     )
-
-
-def _condition(form: WhenForm) -> Condition:
-    value = form.value
-    if value is None:
-        return Firing()
-    return ValueCondition(above=value.above, below=value.below, between=value.between, source=value.source)
 
 
 def _plan(declared: Declared[PlanForm], form: PlanForm, own: Sequence[DeclaredStep]) -> Plan:

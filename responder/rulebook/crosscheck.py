@@ -25,6 +25,7 @@ class CrossCheck:
         yield from self._targets()
         yield from self._routes()
         yield from self._rules()
+        yield from self._holds()
         yield from self._step_names()
         yield from self._rollbacks()
         yield from self._parameters()
@@ -83,6 +84,28 @@ class CrossCheck:
                 yield rule.problem(("plan",), "a plan, but nothing that runs it", "add `respond: rollback`", at_key=True)
         if respond == Response.ROLLBACK and self.names_known and not self.declarations.targets:
             yield rule.problem(("respond",), "no target is declared that could be rolled back", "add one under `targets:`")
+
+        if rule.form is not None:
+            yield from self._condition(rule, rule.form)
+
+    def _condition(self, rule: Declared[RuleForm], form: RuleForm) -> Iterator[Problem]:
+        when = form.when
+        if form.unless is not None and when.unless is not None:
+            yield rule.problem(("when", "unless"), "declared twice", "the rule has `unless` of its own", at_key=True)
+        lists = (("all", when.every or ()), ("any", when.some or ()))
+        parts = [(("when", key, index), part) for key, parts in lists for index, part in enumerate(parts)]
+        for path, leaf in ((("when",), when), *parts):
+            if leaf.absent is None or not leaf.absent.from_start:
+                continue
+            at = (*path, "absent", "from_start")
+            if form.by:
+                yield rule.problem(at, "needs one group that is known beforehand", "remove `by`")
+            elif form.target is None and (parts or form.respond is not Response.NOTIFY):
+                yield rule.problem(at, "needs one group that is known beforehand", "add `target:` to the rule")
+
+    def _holds(self) -> Iterator[Problem]:
+        for hold in self.declarations.holds[1:]:
+            yield hold.problem((), "declared twice", f"first at {self.declarations.holds[0].location}", at_key=True)
 
     def _has_target(self, name: str) -> bool:
         return name in self.declarations.targets or not self.names_known

@@ -9,10 +9,11 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from responder.rulebook.explain import explain, where
-from responder.rulebook.form import Form, PlanForm, RouteForm, RulebookForm, RuleForm, StepForm, TargetForm
+from responder.rulebook.form import HoldForm, PlanForm, RouteForm, RulebookForm, RuleForm, StepForm, TargetForm
 from responder.rulebook.problem import Problem, Step, did_you_mean
 from responder.rulebook.scalar import check_name
 from responder.rulebook.source import Source
+from responder.rulebook.strict_form import Form
 
 FormT = TypeVar("FormT", bound=Form)
 Path = tuple[Step, ...]
@@ -60,6 +61,7 @@ class Declarations:
     rules: list[Declared[RuleForm]] = field(default_factory=list)
     plans: dict[str, Declared[PlanForm]] = field(default_factory=dict)
     routes: list[Declared[RouteForm]] = field(default_factory=list)
+    holds: list[Declared[HoldForm]] = field(default_factory=list)
     steps: list[DeclaredStep] = field(default_factory=list)
     told: bool = False
     problems: list[Problem] = field(default_factory=list)
@@ -79,7 +81,7 @@ def _declare_file(source: Source, actions: Mapping[str, type[BaseModel]], into: 
         if source.root is not None:
             into.problems.append(source.problem((), "", "must be a mapping", "a rulebook begins with `version: 1`"))
         return
-    outline = {key: type(value)() if isinstance(value, dict | list) else value for key, value in data.items()}
+    outline = {key: type(value)() if isinstance(value, dict | list) else value for key, value in data.items() if key != "hold"}
     _validated(RulebookForm, outline, source, (), into)
     for name, value in _mapping(data, "targets"):
         target = _validated(TargetForm, value, source, ("targets", name), into)
@@ -95,6 +97,9 @@ def _declare_file(source: Source, actions: Mapping[str, type[BaseModel]], into: 
         rule_name = value.get("name") if isinstance(value, dict) else None
         rule = _validated(RuleForm, value, source, path, into)
         into.rules.append(Declared(rule_name if isinstance(rule_name, str) else "", rule, source, path))
+    if "hold" in data:
+        held = _validated(HoldForm, data["hold"], source, ("hold",), into)
+        into.holds.append(Declared("hold", held, source, ("hold",)))
     into.told = into.told or "notify" in data
     routes = data.get("notify")
     for index, value in enumerate(routes if isinstance(routes, list) else ()):

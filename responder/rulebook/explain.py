@@ -14,15 +14,7 @@ from responder.rulebook.source import Source
 
 # Words of the format's plan that this version does not know yet.
 _LATER_KEYS = {
-    "absent": "conditions are `firing` and `value`",
-    "all": "conditions are `firing` and `value`",
-    "any": "conditions are `firing` and `value`",
-    "baseline": "let the alert's annotation carry the ratio to the baseline, and compare with 200%",
-    "consecutive": "let the alert carry it, with Prometheus's own `for`",
-    "count": "conditions are `firing` and `value`",
-    "ratio": "conditions are `firing` and `value`",
-    "unless": "conditions are `firing` and `value`",
-    "query": "the number comes from the alert, see `from`",
+    "query": "the number comes from the alert: see `from`, and `annotation` or `history` for its baseline",
     "grace": "remove it: there is no countdown",
     "statefulset": "targets are Deployments",
     "daemonset": "targets are Deployments",

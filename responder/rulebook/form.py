@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from responder.domain.rulebook import (
     GuardSettings,
@@ -22,22 +21,21 @@ from responder.domain.rulebook import (
     Severity,
     Step,
     Target,
-    ValueCondition,
 )
+from responder.rulebook.condition_form import WhenForm
 from responder.rulebook.scalar import (
     Backoff,
-    Between,
     Duration,
     LabelNames,
     Limit,
     Matchers,
     Name,
-    Number,
     ObjectName,
     PositiveDuration,
     Severities,
-    ValueSource,
+    TargetShare,
 )
+from responder.rulebook.strict_form import Form
 
 _RETRY = Retry()
 
@@ -52,46 +50,6 @@ def _not_empty(steps: tuple[StepForm, ...]) -> tuple[StepForm, ...]:
     if not steps:
         raise ValueError("must have at least one step")
     return steps
-
-
-class Form(BaseModel):
-    """Unknown keys are errors; so is a key without a value.
-
-    shorthand: name of the key that a bare scalar stands for, None when there is no short form.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    shorthand: ClassVar[str | None] = None
-    shorthand_schema: ClassVar[JsonSchemaValue] = {"type": "string"}
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _has_a_value(cls, value: object) -> object:
-        if value is None:
-            raise ValueError("has no value; give one or remove the key")
-        return value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, data: object) -> object:
-        return cls.expand(data)
-
-    @classmethod
-    def expand(cls, data: object) -> object:
-        """The long form of a short one; anything else as it is."""
-        if cls.shorthand is not None and isinstance(data, str | int | float) and not isinstance(data, bool):
-            return {cls.shorthand: data}
-        return data
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        schema = handler(core_schema)
-        if cls.shorthand is not None:
-            full = handler.resolve_ref_schema(schema)
-            long_form = dict(full)
-            full.clear()
-            full["anyOf"] = [cls.shorthand_schema, long_form]
-        return schema
 
 
 class KubernetesForm(Form):
@@ -128,42 +86,7 @@ class RouteForm(Form):
     shorthand = "to"
     to: Annotated[str, Field(description="Name of a notifier.")]
     severity: Annotated[Severities, Field(description="Only incidents of these severities.")] = _default(Route, "severities")
-    components: Annotated[dict[str, str], Field(description="Status page component ids by target.")] = {}
-
-
-class ValueForm(Form):
-    """Exactly one of `above`, `below`, `between`."""
-
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in ("above", "below", "between")]})
-    above: Annotated[Number | None, Field(description="value > above")] = None
-    below: Annotated[Number | None, Field(description="value < below")] = None
-    between: Annotated[Between | None, Field(description="low <= value <= high")] = None
-    source: Annotated[ValueSource, Field(alias="from", description="Where the number comes from.")] = _default(
-        ValueCondition, "source"
-    )
-
-    @model_validator(mode="after")
-    def _one_bound(self) -> Self:
-        if len(self.model_fields_set & {"above", "below", "between"}) != 1:
-            raise ValueError("needs exactly one of `above`, `below` and `between`")
-        return self
-
-
-class WhenForm(Form):
-    """`firing` (the alert fires, whatever its value), or a condition."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
-    shorthand_schema = {"const": "firing"}
-    shorthand = "firing"
-    value: ValueForm | None = None
-
-    @classmethod
-    def expand(cls, data: object) -> object:
-        if data == "firing":
-            return {}
-        if not isinstance(data, dict) or not data:
-            raise ValueError("must be `firing` or a condition, such as {value: {above: 5%}}")
-        return data
+    components: Annotated[dict[str, str], Field(description="Status page component ids by target.")] = {}  # noqa: RUF012
 
 
 class RuleForm(Form):
@@ -175,6 +98,22 @@ class RuleForm(Form):
     hold: Annotated[Duration, Field(alias="for", description="How long the condition must hold, from the alert's startsAt.")] = (
         _default(Rule, "hold")
     )
+    unless: Annotated[
+        Matchers | None, Field(description="While an alert that matches all of these fires, the rule holds back.")
+    ] = None
+    keep_firing_for: Annotated[
+        Duration, Field(description="How long a group that fired goes on firing after its condition holds no more.")
+    ] = _default(Rule, "keep_firing_for")
+    cooldown: Annotated[Duration, Field(description="How long after it responded a group does not respond again.")] = _default(
+        Rule, "cooldown"
+    )
+    settle: Annotated[Duration, Field(description="How long after a rollback of its target the rule does not respond.")] = (
+        _default(Rule, "settle")
+    )
+    active_for: Annotated[
+        PositiveDuration,
+        Field(description="How long a point event counts as going on, after `for`, when nothing newer says otherwise."),
+    ] = _default(Rule, "active_for")
     by: Annotated[LabelNames, Field(description="Labels that make the group; without it, one group per target.")] = _default(
         Rule, "by"
     )
@@ -186,9 +125,16 @@ class RuleForm(Form):
     ] = None
 
 
+class HoldForm(Form):
+    """When more than so many targets fall ill within a window, nothing is rolled back: it is the cluster or a dependency."""
+
+    targets: Annotated[TargetShare, Field(description="More than so many, or more than this share of those declared.")]
+    within: Annotated[PositiveDuration, Field(description="The window.")]
+
+
 class RetryForm(Form):
     shorthand = "attempts"
-    shorthand_schema = {"type": "integer", "minimum": 1, "maximum": 100}
+    shorthand_schema: ClassVar[JsonSchemaValue] = {"type": "integer", "minimum": 1, "maximum": 100}
     attempts: Annotated[int, Field(strict=True, ge=1, le=100, description="Tries in all, the first included.")] = _default(
         Retry, "attempts"
     )
@@ -204,7 +150,7 @@ class StepForm(Form):
     shorthand = "uses"
     name: Annotated[Name | None, Field(description="For reports; unique in its plan. Without it, the action's name.")] = None
     uses: Annotated[str, Field(description="The action.")]
-    parameters: Annotated[dict[str, Any], Field(alias="with", description="The action's parameters.")] = {}
+    parameters: Annotated[dict[str, Any], Field(alias="with", description="The action's parameters.")] = {}  # noqa: RUF012 (pydantic copies it)
     timeout: Annotated[PositiveDuration, Field(description="For the whole step, all attempts together.")] = _default(
         Step, "timeout"
     )
@@ -241,10 +187,11 @@ class RulebookForm(Form):
     """One rulebook file of Responder; all files of a directory are one rulebook."""
 
     version: Annotated[Literal[1], Field(description="Version of this format.")]
-    targets: dict[Name, TargetForm] = {}
+    targets: dict[Name, TargetForm] = {}  # noqa: RUF012 (pydantic copies it)
     notify: tuple[RouteForm, ...] = ()
     rules: tuple[RuleForm, ...] = ()
-    plans: dict[Name, PlanForm] = {}
+    plans: dict[Name, PlanForm] = {}  # noqa: RUF012 (pydantic copies it)
+    hold: HoldForm | None = None
 
     @field_validator("version", mode="before")
     @classmethod

@@ -65,6 +65,7 @@ def read_rulebook(path: Path, actions: Mapping[str, type[BaseModel]], notifiers:
         plans=convert.plans(declarations),
         routes=convert.routes(declarations),
         digest=_digest(sources),
+        hold=convert.hold(declarations),
     )
     return LoadedRulebook(rulebook, tuple(_summary(source, declarations) for source in sources))
 

@@ -11,9 +11,9 @@ from responder.domain.decision import DecisionKind
 from responder.domain.quantity import parse_duration
 from responder.domain.rule_state import GroupState
 from responder.domain.rulebook import Response, Severity
-from responder.rulebook.form import Form
 from responder.rulebook.scalar import Duration, LabelName, Number, PositiveDuration, ValueSource
 from responder.rulebook.series import Sample, parse_series
+from responder.rulebook.strict_form import Form
 
 
 def _read_series(value: object) -> tuple[Sample, ...]:

@@ -228,6 +228,49 @@ ValueSource = Annotated[
     WithJsonSchema({"type": "string", "pattern": f"^({_SOURCE_PATTERN})$", "examples": ["annotations.value", "labels.ratio"]}),
 ]
 
+AnnotationName = Annotated[
+    str,
+    AfterValidator(_pattern(r"[A-Za-z_][A-Za-z0-9_.]*", "is not the name of an annotation; use letters, digits, `_` and `.`")),
+    WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z_][A-Za-z0-9_.]*$"}),
+]
+
+
+def _read_share(value: object) -> float:
+    share = _read_number(value)
+    if not 0 <= share < 1:
+        raise ValueError(f"{value} is no share; write for example 50%")
+    return share
+
+
+_SHARE_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+        {"type": "string", "pattern": r"^\s*\d{1,2}(\.\d+)?\s*%\s*$"},
+    ],
+    "examples": ["50%"],
+}
+Share = Annotated[float, BeforeValidator(_read_share), WithJsonSchema(_SHARE_SCHEMA)]
+
+
+def _read_target_share(value: object) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("must be a number of targets or a share of them; write for example 3 or 50%")  # noqa: TRY004
+    if isinstance(value, int):
+        if value < 1:
+            raise ValueError("must be at least 1; with 0 nothing would ever be rolled back")
+        return value
+    try:
+        return _read_share(value)
+    except ValueError:
+        raise ValueError(f"{value} is neither a number of targets nor a share of them; write for example 3 or 50%") from None
+
+
+TargetShare = Annotated[
+    int | float,
+    BeforeValidator(_read_target_share),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, *_SHARE_SCHEMA["anyOf"]], "examples": [3, "50%"]}),
+]
+
 _SEVERITY_SCHEMA: dict[str, Any] = {"type": "string", "enum": [severity.value for severity in Severity]}
 
 

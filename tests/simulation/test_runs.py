@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from responder.domain.rulebook import Mode, Monitor, OnStepFailure, Retry, Step, ValueCondition
+from responder.domain.condition import ValueCondition
+from responder.domain.rulebook import Mode, Monitor, OnStepFailure, Retry, Step
 from responder.domain.version import LedgerEntry, RolloutPhase, RolloutStatus
 from responder.errors import OutcomeUnknownError, PermanentError, TemporaryError, UnreachableError
 from tests.simulation.world import QUIET, ROLLBACK, V1, V2, V3, World, a_world, rulebook, statuses, wall

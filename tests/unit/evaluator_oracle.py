@@ -1,5 +1,6 @@
 """What the evaluator must decide, worked out the slow and obvious way: everything is read again from the whole history.
 
+For rules that judge one alert at a time; `conditions_oracle` is for the others, and for point events.
 No index, no timers, no running minimum, nothing carried along but which groups are pending or firing.
 """
 
@@ -11,9 +12,10 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import NamedTuple
 
+from responder.domain.condition import ValueCondition
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.quantity import parse_number
-from responder.domain.rulebook import Response, Rule, Rulebook, ValueCondition
+from responder.domain.rulebook import Response, Rule, Rulebook
 from responder.domain.signal import Signal, SignalStatus
 
 REMEMBERED = timedelta(hours=24)
@@ -86,10 +88,6 @@ class Oracle:
     def observe(self, signals: Sequence[Signal], now: datetime) -> list[Outcome]:
         found = self.tick(now)
         for signal in signals:
-            if signal.status is SignalStatus.OCCURRED:
-                found += self._occur(signal, now)
-                self.history.append((signal, now))
-                continue
             before = self._episode(signal.source, signal.key, self.history)
             self.history.append((signal, now))
             after = self._episode(signal.source, signal.key, self.history)
@@ -141,25 +139,6 @@ class Oracle:
         identity = f"{slot.rule.name}|{slot.group}|{standing.episode}{'|ask' if standing.asking else ''}"
         return Outcome(DecisionKind.RESPOND, identity, slot.target, now, response, standing.since, first.value)
 
-    def _occur(self, signal: Signal, now: datetime) -> list[Outcome]:
-        if signal.passed or self._episode(signal.source, signal.key, self.history):
-            return []
-        ended = self._ended(signal.source, signal.key, self.history, now)
-        if ended and signal.started_at and signal.started_at <= ended:
-            return []
-        found = []
-        for slot in self._slots(signal):
-            holds, value = self._judge(slot.rule, signal)
-            others = self._places(now).get(slot, [])
-            if slot.rule.hold or holds is False or any(place.holds for place in others):
-                continue
-            since = min(signal.started_at or signal.received_at, signal.received_at, now)
-            ask = holds is None
-            identity = f"{slot.rule.name}|{slot.group}|{_episode_text(signal)}{'|ask' if ask else ''}"
-            response = Response.NOTIFY if ask else slot.rule.response
-            found.append(Outcome(DecisionKind.RESPOND, identity, slot.target, now, response, since, value))
-        return found
-
     # --- what the history says ------------------------------------------------------------------------------------------
 
     def views(self, now: datetime) -> set[tuple[str, str, str, datetime | None, tuple[str, ...]]]:
@@ -209,10 +188,6 @@ class Oracle:
         """The firing episode of an alert: what tells it apart, start, deliveries; None when it does not fire."""
         return self._read(source, key, history)[0]
 
-    def _ended(self, source: str, key: str, history: list[tuple[Signal, datetime]], now: datetime) -> datetime | None:
-        ended = self._read(source, key, history)[1]
-        return ended[0] if ended and now - ended[1] <= REMEMBERED else None
-
     def _read(self, source: str, key: str, history: list[tuple[Signal, datetime]]) -> tuple:
         current = None
         ended = None
@@ -243,8 +218,6 @@ class Oracle:
                     current = None
                 elif ended or list(self._slots(signal)):
                     ended = (max(filter(None, (start or signal.received_at, ended and ended[0]))), now)
-            elif not signal.passed and not current and not (ended and start and start <= ended[0]) and list(self._slots(signal)):
-                ended = (max(filter(None, (start or signal.received_at, ended and ended[0]))), now)
         return (current[:3] if current else None), ended
 
     def _slots(self, signal: Signal) -> Iterator[Slot]:
@@ -297,7 +270,3 @@ class Oracle:
 def _counting(places: list[Place]) -> list[Place]:
     """Those that hold; when there is none, those that nobody knows of."""
     return [place for place in places if place.holds] or places
-
-
-def _episode_text(signal: Signal) -> str:
-    return f"{signal.key}@{(signal.started_at or signal.received_at).astimezone(UTC).isoformat()}"

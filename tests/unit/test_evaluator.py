@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from responder.domain.condition import ValueCondition
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.matcher import parse_matcher
 from responder.domain.rule_state import GroupState, group_text
-from responder.domain.rulebook import Response, Rule, Rulebook, Severity, Target, ValueCondition, WorkloadRef
+from responder.domain.rulebook import Response, Rule, Rulebook, Severity, Target, WorkloadRef
 from responder.domain.signal import Signal, SignalStatus
 from responder.engine import alerts
 from responder.engine.evaluator import Evaluator
@@ -461,8 +462,10 @@ EVENTS = {
     "a point event responds at once without for": (rule(seconds=0), {}, RESPOND, False),
     "a failed check responds": (rule(seconds=0), {"passed": False}, RESPOND, False),
     "a passed check is ignored": (rule(seconds=0), {"passed": True}, IGNORE, False),
-    "a point event can't last": (rule(seconds=60), {}, IGNORE, False),
+    "a mere event can't last": (rule(seconds=60), {}, IGNORE, False),
+    "a failed check can last": (rule(seconds=60), {"passed": False}, WAIT, False),
     "a point event over the bound responds": (rule(seconds=0, condition=above()), {"text": "6%"}, RESPOND, False),
+    "a point event over the bound can last": (rule(seconds=60, condition=above()), {"text": "6%"}, WAIT, False),
     "a point event under the bound is ignored": (rule(seconds=0, condition=above()), {"text": "4%"}, IGNORE, False),
     "a point event without its number asks": (rule(seconds=0, condition=above()), {"text": None}, RESPOND, True),
     "a point event no rule wants": (rule("r", 'alertname="Other"', seconds=0), {}, IGNORE, False),
@@ -474,16 +477,64 @@ def test_point_event(subject_rule: Rule, fields: dict[str, Any], expected: Decis
     subject = evaluator(subject_rule)
     [decision] = send(subject, 5, signal("occurred", **fields))
     assert (decision.kind, decision.inconclusive) == (expected, asks)
-    assert list(subject.groups()) == []
-    if expected is RESPOND:
-        assert kinds(send(subject, 6, signal("occurred", **fields))) == [IGNORE], "the same event again"
-        assert kinds(send(subject, 7, signal("occurred", started=6, **fields))) == [RESPOND], "the next event"
+    assert subject.is_active("errors", "app") is (expected in (RESPOND, WAIT) and not asks)
+    assert subject.is_calm("errors", "app") is (expected is IGNORE)
+    assert kinds(send(subject, 6, signal("occurred", **fields))) == [IGNORE], "the same event again"
 
 
-def test_a_point_event_about_a_firing_group_joins_it() -> None:
+def event(started: float | None = 0, **fields: Any) -> Signal:
+    return signal("occurred", started=started, **fields)
+
+
+ENDINGS = {
+    "a check that passed": (event(60, passed=True), 60),
+    "a resolved": (resolve(60), 60),
+    "a number that is calm again": (event(60, text="1%"), 60),
+    "ten minutes without news": (fire(key="other", labels={"alertname": "Other"}), 600),
+    "nothing: an older check that passed": (event(-5, passed=True), 600),
+    "nothing: another event keeps it going": (event(60), 660),
+}
+
+
+@pytest.mark.parametrize(("ending", "over"), ENDINGS.values(), ids=ENDINGS)
+def test_a_point_event_goes_on_until(ending: Signal, over: float) -> None:
+    subject = evaluator(rule(seconds=0, condition=above()))
+    [responded] = send(subject, 0, event(0))
+    decisions = send(subject, 60, ending)
+    if over == 60:
+        [cleared] = decisions
+    else:
+        assert kinds(decisions) == [IGNORE]
+        assert subject.next_due() is not None
+        assert subject.is_active("errors", "app")
+        assert subject.tick(at(over - 1)) == []
+        [cleared] = subject.tick(at(over))
+    assert (cleared.kind, cleared.identity) == (CLEAR, responded.identity)
+    assert not subject.is_active("errors", "app")
+    assert kinds(send(subject, over + 1, event(over + 1))) == [RESPOND], "the next one is another incident"
+
+
+def test_the_rule_says_how_long_a_point_event_goes_on_after_its_for() -> None:
+    subject = evaluator(rule(seconds=60, active_for=timedelta(seconds=90)))
+    send(subject, 0, event(0, passed=False))
+    assert kinds(subject.tick(at(60))) == [RESPOND]
+    assert subject.is_active("errors", "app")
+    assert kinds(subject.tick(at(150))) == [CLEAR]
+
+
+def test_a_point_event_joins_the_group_of_an_alert_that_fires() -> None:
     subject = evaluator(rule(seconds=0))
     send(subject, 0, fire())
-    assert kinds(send(subject, 5, signal("occurred", key="e1", started=5))) == [IGNORE]
+    assert kinds(send(subject, 5, event(5, key="e1"))) == [IGNORE]
+    assert kinds(send(subject, 6, event(6, key="f1"))) == [IGNORE]
+    assert kinds(send(subject, 7, resolve())) == [IGNORE], "the event goes on"
+    assert kinds(subject.tick(at(605))) == [CLEAR]
+
+
+def test_an_event_that_comes_after_a_newer_check_passed_is_no_news() -> None:
+    subject = evaluator(rule(seconds=0))
+    send(subject, 10, event(10, passed=True))
+    assert kinds(send(subject, 11, event(9, passed=False))) == [IGNORE]
 
 
 # --- views, snapshots, scale --------------------------------------------------------------------------------------------
@@ -511,10 +562,10 @@ def test_a_hold_half_over_goes_on_after_a_restart() -> None:
 
 
 SNAPSHOTS = {
-    "of another format": (b'{"format":0}', "another format"),
+    "of another format": (b'{"format":1}', "another format"),
     "that is no object": (b"[]", "another format"),
-    "that is cut": (b'{"format":1', "unexpected end"),
-    "with parts missing": (b'{"format":1,"rulebook":["",1,["summary","description","runbook_url","value"]]}', "damaged"),
+    "that is cut": (b'{"format":2', "unexpected end"),
+    "with parts missing": (b'{"format":2,"rulebook":["",1,["summary","description","runbook_url","value"]]}', "damaged"),
 }
 
 
@@ -536,7 +587,7 @@ def test_timers_of_groups_that_come_and_go_do_not_pile_up() -> None:
     subject = evaluator(rule(seconds=10**6))
     for number in range(5000):
         send(subject, number, fire(number), resolve(number))
-    assert len(subject._groups._timers) <= 2048
+    assert len(subject._timers) <= 2048
     assert subject.next_due() is None
 
 

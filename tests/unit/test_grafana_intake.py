@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from responder.domain.condition import Verdict, judge, read_number
-from responder.domain.rulebook import ValueCondition
+from responder.domain.condition import ValueCondition
+from responder.domain.reading import Verdict, judge, read_number
 from responder.domain.signal import Signal, SignalStatus
 from responder.errors import InvalidInputError
 from responder.intakes.delivery import ParsedDelivery

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from responder.actions.registry import PARAMETERS
-from responder.rulebook import form
+from responder.rulebook import condition_form, form
 from responder.rulebook.loader import load_rulebook
 from responder.rulebook.schema import as_written
 
@@ -37,6 +37,12 @@ FORMS: list[tuple[str, type[BaseModel]]] = [
     ("", form.TargetForm),
     ("guards.", form.GuardsForm),
     ("", form.RuleForm),
+    ("hold.", form.HoldForm),
+    ("value.", condition_form.ValueForm),
+    ("baseline.", condition_form.BaselineForm),
+    ("count.", condition_form.CountForm),
+    ("ratio.", condition_form.RatioForm),
+    ("absent.", condition_form.AbsentForm),
     ("", form.PlanForm),
     ("monitor.", form.MonitorForm),
     ("", form.StepForm),
@@ -50,13 +56,15 @@ FORMS: list[tuple[str, type[BaseModel]]] = [
 def test_every_key_is_listed_with_its_default(prefix: str, model: type[BaseModel]) -> None:
     listed = rows()
     for name, field in model.model_fields.items():
+        if prefix == "value." and name in ("above", "below", "between"):
+            continue  # in the table of conditions
         key = prefix + (field.alias or name)
         assert key in listed, f"{key} is not described"
         default = as_written(field.default)
         if field.default is PydanticUndefined:
             assert "required" in listed[key], key
         elif isinstance(default, str | int) and default != "":
-            written = "2 per 24h" if default == "2 per 1d" else default
+            written = {"2 per 1d": "2 per 24h", "False": "false"}.get(str(default), default)
             assert f"`{written}`" in listed[key], key
 
 

@@ -12,12 +12,25 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from responder.actions.registry import PARAMETERS
+from responder.domain.condition import (
+    AbsentCondition,
+    AllOf,
+    AnyOf,
+    Baseline,
+    Condition,
+    ConsecutiveCondition,
+    CountCondition,
+    Firing,
+    Part,
+    RatioCondition,
+    ValueCondition,
+)
 from responder.domain.matcher import parse_matcher
 from responder.domain.rulebook import (
     BARE_ROLLBACK,
     DEFAULT_ROUTES,
-    Firing,
     GuardSettings,
+    MassHold,
     Mode,
     Monitor,
     OnStepFailure,
@@ -31,7 +44,6 @@ from responder.domain.rulebook import (
     Severity,
     Step,
     Target,
-    ValueCondition,
     WorkloadRef,
 )
 from responder.errors import RulebookError
@@ -224,6 +236,72 @@ def test_conditions_on_a_number(written: str, condition: ValueCondition, tmp_pat
     assert load(tmp_path, text).rules[0].condition == condition
 
 
+MINUTES_5 = timedelta(minutes=5)
+SLOW = (parse_matcher('alertname="Slow"'),)
+
+
+@pytest.mark.parametrize(
+    ("written", "condition"),
+    [
+        ("{value: {above: 2, baseline: {annotation: base}}}", ValueCondition(above=2.0, baseline=Baseline(annotation="base"))),
+        ("{value: {above: 200%, baseline: {history: 5m}}}", ValueCondition(above=2.0, baseline=Baseline(history=MINUTES_5))),
+        ("{count: {above: 3, within: 5m}}", CountCondition(3, MINUTES_5)),
+        ("{count: {above: 0, within: 5m, distinct: pod}}", CountCondition(0, MINUTES_5, "pod")),
+        ("{consecutive: 3}", ConsecutiveCondition(3)),
+        ("{ratio: {above: 50%, within: 5m}}", RatioCondition(0.5, MINUTES_5)),
+        ("{ratio: {above: 0.5, within: 5m, min: 4}}", RatioCondition(0.5, MINUTES_5, 4)),
+        ("{absent: 5m}", AbsentCondition(MINUTES_5)),
+        ("{absent: {for: 5m, from_start: true}}", AbsentCondition(MINUTES_5, from_start=True)),
+        (
+            "{all: [{match: 'alertname=\"Slow\"'}, {consecutive: 3}]}",
+            AllOf((Part(Firing(), SLOW), Part(ConsecutiveCondition(3)))),
+        ),
+        (
+            "{any: [{match: 'alertname=\"Slow\"', value: {above: 5}}, {absent: 5m}]}",
+            AnyOf((Part(ValueCondition(above=5.0), SLOW), Part(AbsentCondition(MINUTES_5)))),
+        ),
+    ],
+)
+def test_conditions(written: str, condition: Condition, tmp_path: Path) -> None:
+    assert (
+        load(tmp_path, f"version: 1\nrules: [{{name: r, match: 'a=\"b\"', when: {written}}}]\n").rules[0].condition == condition
+    )
+
+
+@pytest.mark.parametrize("written", ["unless: 'alertname=\"Slow\"'", "when: {unless: ['alertname=\"Slow\"']}"])
+def test_unless_may_stand_in_the_rule_or_in_its_condition(written: str, tmp_path: Path) -> None:
+    rule = load(tmp_path, f"version: 1\nrules:\n  - name: r\n    match: 'a=\"b\"'\n    {written}\n").rules[0]
+    assert (rule.unless, rule.condition) == (SLOW, Firing())
+
+
+def test_the_times_of_a_rule_arrive(tmp_path: Path) -> None:
+    text = "version: 1\nrules:\n  - {name: r, match: 'a=\"b\"', keep_firing_for: 1m, cooldown: 2m, settle: 3m, active_for: 4m}\n"
+    rule = load(tmp_path, text).rules[0]
+    assert [each / timedelta(minutes=1) for each in (rule.keep_firing_for, rule.cooldown, rule.settle, rule.active_for)] == [
+        1,
+        2,
+        3,
+        4,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "hold"),
+    [
+        ("{targets: 3, within: 5m}", MassHold(MINUTES_5, count=3)),
+        ("{targets: 50%, within: 5m}", MassHold(MINUTES_5, share=0.5)),
+    ],
+)
+def test_hold(written: str, hold: MassHold, tmp_path: Path) -> None:
+    assert load(tmp_path, f"version: 1\nhold: {written}\n").hold == hold
+
+
+def test_hold_is_declared_once_in_all_files(tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text("version: 1\nhold: {targets: 3, within: 5m}\n")
+    assert problems(tmp_path) == [f"{tmp_path}/b.yaml:2:1: hold: declared twice (first at {tmp_path}/a.yaml:2)"]
+
+
 def test_a_directory_is_one_rulebook(tmp_path: Path) -> None:
     (tmp_path / "20-rules.yml").write_text(
         "version: 1\nrules:\n  - {name: r, match: 'a=\"b\"', respond: rollback, plan: p, target: app}\n"
@@ -258,7 +336,7 @@ def test_names_are_unique_across_files_and_all_files_are_looked_at(tmp_path: Pat
         f"{second}:3:3: target app: declared twice (first at {first}:3)",
         f"{second}:5:12: rule r: name: declared twice (first at {first}:5)",
         f"{second}:7:3: plan p: declared twice (first at {first}:7)",
-        f"{second}:8:1: unknown key `oops` (known: `version`, `targets`, `notify`, `rules`, `plans`)",
+        f"{second}:8:1: unknown key `oops` (known: `version`, `targets`, `notify`, `rules`, `plans`, `hold`)",
     ]
 
 

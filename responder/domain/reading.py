@@ -1,0 +1,64 @@
+"""Judging one reading of one alert against a rule's condition."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from math import isfinite
+
+from responder.domain.condition import ValueCondition
+from responder.domain.quantity import parse_number
+from responder.domain.wording import spell_number
+
+
+class Verdict(StrEnum):
+    HOLDS = "holds"
+    CALM = "calm"
+    INCONCLUSIVE = "inconclusive"  # the number is missing, unreadable or not finite: never acts, asks
+
+
+def finite(number: float | None) -> float | None:
+    """None for NaN and the infinities: they say nothing."""
+    return number if number is not None and isfinite(number) else None
+
+
+def read_number(text: str | None) -> float | None:
+    """The number a text stands for (`5%`, `200ms`, `0.0731`); None when it is missing, unreadable or not finite."""
+    if not text:
+        return None
+    try:
+        return finite(parse_number(text))
+    except (ValueError, OverflowError):
+        return None
+
+
+def judge(condition: ValueCondition, number: float | None) -> Verdict:
+    """Every bound that is given must hold."""
+    if number is None:
+        return Verdict.INCONCLUSIVE
+    if condition.above is not None and not number > condition.above:
+        return Verdict.CALM
+    if condition.below is not None and not number < condition.below:
+        return Verdict.CALM
+    if condition.between is not None and not condition.between[0] <= number <= condition.between[1]:
+        return Verdict.CALM
+    return Verdict.HOLDS
+
+
+def times_baseline(number: float | None, baseline: float | None) -> float | None:
+    """The number as a multiple of its baseline; None when one is missing, or nothing can be a multiple of the baseline."""
+    if number is None or baseline is None or baseline <= 0:
+        return None
+    return finite(number / baseline)
+
+
+def spell_bounds(condition: ValueCondition) -> str:
+    """`above 0.05`, `between 1 and 2`, `above 1 and below 2`."""
+    parts = []
+    if condition.above is not None:
+        parts.append(f"above {spell_number(condition.above)}")
+    if condition.below is not None:
+        parts.append(f"below {spell_number(condition.below)}")
+    if condition.between is not None:
+        low, high = condition.between
+        parts.append(f"between {spell_number(low)} and {spell_number(high)}")
+    return " and ".join(parts)

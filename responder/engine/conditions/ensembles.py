@@ -1,0 +1,148 @@
+"""`all` and `any`: several conditions of one rule, joined group by group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from responder.domain.condition import AllOf, AnyOf
+from responder.domain.decision import Decision, DecisionKind
+from responder.domain.reading import Verdict
+from responder.engine import reasons
+from responder.engine.alerts import Member, StandIn
+from responder.engine.groups import Groups
+from responder.engine.watches import Watch
+
+_HOLDS, _CALM, _INCONCLUSIVE = Verdict.HOLDS, Verdict.CALM, Verdict.INCONCLUSIVE
+
+
+class _Standing(NamedTuple):
+    """What one part, or all of them, come to. lead: the member it rests on, None when calm."""
+
+    verdict: Verdict
+    lead: Member | None
+
+
+class Section:
+    """The members of one part in one group that are not calm. first: of those that count, the one that began first."""
+
+    __slots__ = ("first", "holding", "members")
+
+    def __init__(self) -> None:
+        self.members: dict[Member, None] = {}
+        self.holding = 0
+        self.first: Member | None = None
+
+    def put(self, member: Member, verdict: Verdict, since: datetime) -> None:
+        was = member.verdict
+        self.holding += (verdict is _HOLDS) - (was is _HOLDS)
+        member.verdict, member.since = verdict, since
+        if verdict is _CALM:
+            self.members.pop(member, None)
+        else:
+            self.members[member] = None
+        first = self.first
+        if first is not None and first is not member:
+            if verdict is _CALM or (verdict is _HOLDS is first.verdict and _age(first) <= _age(member)):
+                return
+            if verdict is _INCONCLUSIVE and first.verdict is _HOLDS:
+                return
+        self.first = self._first()
+
+    def _first(self) -> Member | None:
+        kind = _HOLDS if self.holding else _INCONCLUSIVE
+        return min((one for one in self.members if one.verdict is kind), key=_age, default=None)
+
+    def standing(self) -> _Standing:
+        if self.first is None:
+            return _Standing(_CALM, None)
+        return _Standing(self.first.verdict, self.first)
+
+
+class Ensemble:
+    """One group of a rule with parts. member: stands for all of it in the group, None while calm."""
+
+    __slots__ = ("group", "member", "sections", "target", "watch")
+
+    def __init__(self, watch: Watch, target: str, group: str) -> None:
+        self.watch = watch
+        self.target = target
+        self.group = group
+        condition = watch.rule.condition
+        self.sections = [Section() for _ in condition.parts] if isinstance(condition, AllOf | AnyOf) else []
+        self.member: StandIn | None = None
+
+    def standing(self) -> _Standing:
+        """`all` rests on the part that was last to join, `any` on the first. What nobody knows of decides nothing."""
+        standings = [section.standing() for section in self.sections]
+        wants_all = isinstance(self.watch.rule.condition, AllOf)
+        kinds = {one.verdict for one in standings}
+        if wants_all:
+            verdict = next(kind for kind in (_CALM, _INCONCLUSIVE, _HOLDS) if kind in kinds)
+        else:
+            verdict = next(kind for kind in (_HOLDS, _INCONCLUSIVE, _CALM) if kind in kinds)
+        if verdict is _CALM:
+            return _Standing(_CALM, None)
+        leads = [one.lead for one in standings if one.lead is not None and (wants_all or one.verdict is verdict)]
+        return _Standing(verdict, max(leads, key=_age) if wants_all else min(leads, key=_age))
+
+    def words(self) -> str:
+        parts = [section.first for section in self.sections if section.first is not None]
+        return " and ".join([reasons.verdict_of(first, first.verdict, first.value) for first in parts])
+
+
+class Ensembles:
+    """Every group of the rules with parts in which some part is not calm."""
+
+    def __init__(self, groups: Groups) -> None:
+        self._groups = groups
+        self._ensembles: dict[tuple[int, str], Ensemble] = {}
+
+    def place(self, member: Member, verdict: Verdict, since: datetime, now: datetime, why: str) -> Decision:
+        """A member of one part has a new verdict, valid since then."""
+        ensemble = self.of(member)
+        ensemble.sections[member.watch.part].put(member, verdict, since)
+        standing = ensemble.standing()
+        stand_in = ensemble.member
+        decision = None
+        if standing.lead is None:
+            if stand_in is not None:
+                ensemble.member = None
+                decision = self._groups.place(stand_in, _CALM, since, now, why)
+        else:
+            lead, words = standing.lead, ensemble.words()
+            if stand_in is None:
+                stand_in = ensemble.member = StandIn(lead.alert, ensemble.watch, ensemble.target, ensemble.group, lead.since)
+            stand_in.tell(words, lead.value)
+            if stand_in.verdict is not standing.verdict or stand_in.since != lead.since:
+                decision = self._groups.place(stand_in, standing.verdict, lead.since, now, words)
+        if not any(section.members for section in ensemble.sections):
+            del self._ensembles[ensemble.watch.index, ensemble.group]
+        if decision is not None:
+            return decision
+        rule = member.watch.rule
+        reason = reasons.part_of(why, ensemble.words(), holds=standing.verdict is _HOLDS)
+        return Decision(DecisionKind.IGNORE, now, reason, rule.name, member.group, member.target, severity=rule.severity)
+
+    def of(self, member: Member) -> Ensemble:
+        """The ensemble a member of a part belongs to."""
+        root = member.watch.root
+        key = (root.index, member.group)
+        ensemble = self._ensembles.get(key)
+        if ensemble is None:
+            ensemble = self._ensembles[key] = Ensemble(root, member.target, member.group)
+        return ensemble
+
+    def put(self, member: Member) -> None:
+        """From a snapshot: a member that is not calm."""
+        section = self.of(member).sections[member.watch.part]
+        verdict, member.verdict = member.verdict, _CALM
+        section.put(member, verdict, member.since)
+
+    def stand_ins(self) -> Iterator[StandIn]:
+        return (ensemble.member for ensemble in self._ensembles.values() if ensemble.member is not None)
+
+
+def _age(member: Member) -> tuple[datetime, tuple[str, str]]:
+    return member.since, member.alert.id

@@ -1,0 +1,161 @@
+"""One group of one rule: its members, and how its decisions read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from responder.domain.decision import Decision, DecisionKind
+from responder.domain.reading import Verdict
+from responder.domain.rule_state import GroupState, GroupView, episode_text
+from responder.domain.rulebook import Response
+from responder.engine import reasons
+from responder.engine.alerts import Member, StandIn
+from responder.engine.watches import Watch
+
+_IGNORE, _WAIT = DecisionKind.IGNORE, DecisionKind.WAIT
+
+
+class Group:
+    """One group of one rule that has members.
+
+    since: exact when set, afterwards never later than the earliest member's (see `Groups.come_due`); fixed once firing.
+    due: when it responds; None while another alert makes the rule hold back. wake: when time has something to do with it.
+    asking: no member's number is readable, so it may only ask. asked_at: when it did, None before.
+    opener: key and start of the alert that opened it, fixed for the group's life.
+    holding: members whose condition holds; the other members are inconclusive. order: of opening, settles ties between timers.
+    ghost: stands for the last member while the group is kept firing. overruled: why it only told people, though its rule acts.
+    """
+
+    __slots__ = (
+        "asked_at",
+        "asking",
+        "due",
+        "fired_at",
+        "ghost",
+        "holding",
+        "members",
+        "opener",
+        "order",
+        "overruled",
+        "since",
+        "state",
+        "target",
+        "text",
+        "wake",
+        "watch",
+    )
+
+    def __init__(self, watch: Watch, target: str, text: str, opener: tuple[str, datetime], since: datetime) -> None:
+        self.watch = watch
+        self.target = target
+        self.text = text
+        self.opener = opener
+        self.order = 0
+        self.state = GroupState.INACTIVE
+        self.since = since
+        self.due: datetime | None = since
+        self.wake: datetime | None = None
+        self.fired_at: datetime | None = None
+        self.asked_at: datetime | None = None
+        self.asking = False
+        self.holding = 0
+        self.members: dict[Member, None] = {}
+        self.ghost: StandIn | None = None
+        self.overruled = ""
+
+    @property
+    def episode(self) -> str:
+        return episode_text(*self.opener)
+
+    def counting(self) -> list[Member]:
+        """The members that count for `since`, earliest first: those that hold, else the inconclusive ones."""
+        kind = Verdict.HOLDS if self.holding else Verdict.INCONCLUSIVE
+        return sorted((m for m in self.members if m.verdict is kind), key=_age)
+
+    def earliest(self) -> Member:
+        if len(self.members) == 1:
+            return next(iter(self.members))
+        kind = Verdict.HOLDS if self.holding else Verdict.INCONCLUSIVE
+        return min((m for m in self.members if m.verdict is kind), key=_age)
+
+    # --- decisions -----------------------------------------------------------------------------------------------------
+
+    def ignore(self, now: datetime, reason: str) -> Decision:
+        return self._plain(_IGNORE, now, reason)
+
+    def wait(self, now: datetime, reason: str) -> Decision:
+        return self._plain(_WAIT, now, reason)
+
+    def _plain(self, kind: DecisionKind, now: datetime, reason: str) -> Decision:
+        rule = self.watch.rule
+        waits = kind is _WAIT
+        return Decision(
+            kind,
+            now,
+            reason,
+            rule.name,
+            self.text,
+            self.target,
+            self.episode if waits else "",
+            self.since if waits else None,
+            self.due if waits else None,
+            rule.severity,
+            rule.response,
+            self.asking,
+        )
+
+    def respond(self, first: Member, now: datetime, kept: tuple[str, ...]) -> Decision:
+        reason = reasons.responds(first, self.since, now, len(self.members), asking=self.asking)
+        if self.overruled:
+            reason = f"{reason}; {self.overruled}"
+        return self.full(DecisionKind.RESPOND, now, reason, first, kept)
+
+    def full(self, kind: DecisionKind, now: datetime, reason: str, shown: Member, kept: tuple[str, ...]) -> Decision:
+        """With all that is known of the alert that is shown. kept: names of its texts."""
+        rule = self.watch.rule
+        alert = shown.alert
+        texts = [(name, text) for name, text in zip(kept, alert.texts, strict=True) if text is not None]
+        return Decision(
+            kind,
+            now,
+            reason,
+            rule.name,
+            self.text,
+            self.target,
+            self.episode,
+            self.since,
+            None,
+            rule.severity,
+            Response.NOTIFY if self.asking or self.overruled else rule.response,
+            self.asking,
+            tuple(sorted(zip(alert.label_names, alert.label_values, strict=True))),
+            tuple(texts),
+            alert.link,
+            shown.value,
+        )
+
+    def view(self, due: datetime | None, why: str) -> GroupView:
+        """due: when it responds, reckoned anew; None when it does not wait for that. why: it is held back, "" when it is not."""
+        counting = self.counting()
+        since = counting[0].since if self.state is GroupState.PENDING else self.since
+        return GroupView(
+            rule=self.watch.rule.name,
+            group=self.text,
+            target=self.target,
+            state=self.state,
+            since=since,
+            due_at=due,
+            members=tuple(member.alert.id[1] for member in counting),
+            values=tuple(member.value for member in counting),
+            reason=reasons.stands(counting[0], since, due, self.fired_at, asking=self.asking) + why,
+            episode=self.episode,
+            inconclusive=self.asking,
+        )
+
+
+def _age(member: Member) -> tuple[datetime, tuple[str, str]]:
+    return member.since, member.alert.id
+
+
+def opened_by(member: Member, since: datetime) -> Group:
+    return Group(member.watch.root, member.target, member.group, (member.alert.id[1], member.alert.start), since)

@@ -1,0 +1,116 @@
+"""Gives alerts and point events their places: in the group of a rule, in one part of its condition, or at its gate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from responder.domain.decision import Decision, DecisionKind
+from responder.domain.reading import Verdict
+from responder.domain.signal import Signal
+from responder.engine import reasons
+from responder.engine.alerts import Alert, EventMember, Member
+from responder.engine.brakes import Brakes
+from responder.engine.conditions.ensembles import Ensembles
+from responder.engine.conditions.histories import Histories
+from responder.engine.conditions.sighting import Sighting
+from responder.engine.conditions.tallies import Tallies
+from responder.engine.groups import Groups
+from responder.engine.outbreak import Outbreak
+from responder.engine.rule_table import Match, RuleTable
+from responder.engine.timers import Timers
+from responder.engine.watches import Reading, Role
+
+_CALM = Verdict.CALM
+
+
+class Membership:
+    """Everything the evaluator knows of groups. further: decisions that followed from others, to be taken by the evaluator."""
+
+    def __init__(self, table: RuleTable) -> None:
+        self._table = table
+        self.further: list[Decision] = []
+        self.timers = Timers()
+        self.brakes = Brakes()
+        self.outbreak = Outbreak(table.hold, table.target_count)
+        self.groups = Groups(table.kept, self.timers, self.brakes, self.outbreak, self.further)
+        self.ensembles = Ensembles(self.groups)
+        self.histories = Histories()
+        self.tallies = Tallies(self.timers, self.place, table.read({}, (None,) * len(table.kept), None, ""))
+
+    def place(self, member: Member, verdict: Verdict, since: datetime, now: datetime, why: str) -> Decision:
+        """Give a member a verdict, valid since then."""
+        role = member.watch.role
+        if role is Role.RULE:
+            return self.groups.place(member, verdict, since, now, why)
+        if role is Role.PART:
+            return self.ensembles.place(member, verdict, since, now, why)
+        decision, freed = self.brakes.place(member, verdict, since, now, why)
+        self.further += self.groups.free(freed, now)
+        return decision
+
+    def judge(self, member: Member, reading: Reading, since: datetime, now: datetime) -> Decision:
+        """Give the member the verdict of this reading; `since` is when it began to count."""
+        verdict, value = self.verdict_of(member, reading, now)
+        member.value = value
+        why = reasons.verdict_of(member, verdict, value)
+        if verdict is _CALM and member.verdict is _CALM:
+            return ignore(member, now, why)
+        return self.place(member, verdict, since, now, why)
+
+    def verdict_of(self, member: Member, reading: Reading, now: datetime) -> tuple[Verdict, float | None]:
+        """The verdict and the number it rests on."""
+        watch = member.watch
+        if watch.history is None:
+            return watch.judge(reading)
+        number = watch.number(reading)
+        key = (watch.index, *member.alert.id)
+        verdict, multiple = watch.judge_against(number, self.histories.baseline(key, watch.history, now))
+        if number is not None and verdict is not Verdict.HOLDS:
+            self.histories.add(key, watch.history, now, number)
+        return verdict, multiple
+
+    def count(self, match: Match, signal: Signal, reading: Reading, now: datetime, *, counts: bool = True) -> Decision:
+        """Feed a condition that has a memory. counts: False for what is only a sign of life."""
+        start = signal.started_at or signal.received_at
+        at = min(start, signal.received_at, now)
+        sighting = Sighting(at, now, counts, signal.passed, (signal.source, signal.key, start), signal.labels)
+        return self.tallies.feed(match, sighting, reading, now)
+
+    def rematch(
+        self, alert: Alert, matches: Sequence[Match], now: datetime, seen: datetime, kind: type[Member] = Member
+    ) -> tuple[list[Decision], list[Match]]:
+        """Leave the groups that are not among the matches; the new ones are joined by the caller's judging.
+
+        Returns the decisions, and those matches that were not there before and have a memory to be fed.
+        """
+        staying = {(member.watch.index, member.group): member for member in alert.members}
+        members, fresh = [], []
+        for match in matches:
+            member = staying.pop((match.watch.index, match.group), None)
+            if member is None and match.watch.is_windowed:
+                fresh.append(match)
+            members.append(member or kind(alert, match.watch, match.target, match.group, seen))
+        why = f"{alert.name}: {reasons.UNMATCHED}"
+        decisions = [self.place(member, _CALM, seen, now, why) for member in staying.values() if member.verdict is not _CALM]
+        for member in staying.values():
+            if isinstance(member, EventMember):
+                member.wake = None
+        alert.join(members)
+        return decisions, fresh
+
+    def leave(self, alert: Alert, now: datetime, why: str) -> list[Decision]:
+        """The alert is over."""
+        why = f"{alert.name}: {why}"
+        decisions = []
+        for member in alert.members:
+            if member.verdict is not _CALM:
+                decisions.append(self.place(member, _CALM, now, now, why))
+            if isinstance(member, EventMember):
+                member.wake = None
+        return decisions
+
+
+def ignore(member: Member, now: datetime, why: str) -> Decision:
+    rule = member.watch.rule
+    return Decision(DecisionKind.IGNORE, now, why, rule.name, member.group, member.target, severity=rule.severity)

@@ -1,0 +1,214 @@
+"""Rules, prepared for looking at signals. One with parts or with `unless` is several watches: its own, and one per part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import NamedTuple
+
+from responder.domain.condition import (
+    AbsentCondition,
+    AllOf,
+    AnyOf,
+    Firing,
+    LeafCondition,
+    ValueCondition,
+)
+from responder.domain.matcher import Matcher
+from responder.domain.reading import Verdict, judge, read_number, spell_bounds, times_baseline
+from responder.domain.rulebook import Response, Rule, Rulebook
+
+_ANNOTATION = "annotations."
+_LABEL = "labels."
+
+
+class Role(Enum):
+    """What the members of a watch do: belong to the rule's group, are one part of its condition, or make the rule hold back."""
+
+    RULE = "rule"
+    PART = "part"
+    GATE = "gate"
+
+
+class Reading(NamedTuple):
+    """What one delivery of an alert said. names: of the labels, in their order.
+
+    texts: the annotations that are kept, in the order of `RuleTable.kept`, cut.
+    """
+
+    labels: Mapping[str, str]
+    names: tuple[str, ...]
+    texts: tuple[str | None, ...]
+    value: float | None
+    link: str
+
+
+class Watch:
+    """What looks at signals for one rule. index: its own among all watches.
+
+    root: the rule's own watch. part: number of the part. hold: the rule's `for`; life: of point events.
+    condition: None for a rule with parts, which looks at no signal itself.
+    number_name: what the number is called in reasons. is_windowed: it remembers what was, instead of judging what is.
+    hears_repeats: deliveries that say nothing new matter too. is_braked: more than `for` can delay a response.
+    """
+
+    __slots__ = (
+        "_baseline",
+        "_label",
+        "_text",
+        "_value",
+        "bounds",
+        "by",
+        "condition",
+        "hears_repeats",
+        "history",
+        "hold",
+        "index",
+        "is_braked",
+        "is_windowed",
+        "life",
+        "matchers",
+        "number_name",
+        "part",
+        "role",
+        "root",
+        "rule",
+        "target",
+        "watches_number",
+    )
+
+    def __init__(
+        self,
+        index: int,
+        rule: Rule,
+        kept: Sequence[str],
+        *,
+        role: Role = Role.RULE,
+        condition: LeafCondition | None = None,
+        matchers: Sequence[Matcher] = (),
+        root: Watch | None = None,
+        part: int = 0,
+    ) -> None:
+        self.index = index
+        self.rule = rule
+        self.role = role
+        self.root = root or self
+        self.part = part
+        self.condition = condition
+        self.matchers = (*rule.matchers, *matchers) if role is not Role.GATE else tuple(matchers)
+        self.hold: timedelta = rule.hold
+        self.life = rule.hold + rule.active_for
+        self.by = tuple(sorted(set(rule.by))) if role is not Role.GATE else ()
+        self.is_braked = bool(rule.unless or rule.cooldown or rule.settle)
+        self.is_windowed = condition is not None and not isinstance(condition, Firing | ValueCondition)
+        from_start = isinstance(condition, AbsentCondition) and condition.from_start
+        self.target = "" if from_start and rule.target is None else rule.target
+        self.number_name = "value"
+        self.bounds = ""
+        self.history: timedelta | None = None
+        self._text: int | None = None
+        self._label: str | None = None
+        self._baseline: int | None = None
+        self._value: ValueCondition | None = None
+        if isinstance(condition, ValueCondition):
+            self._prepare(condition, kept)
+        self.watches_number = self._value is not None
+        self.hears_repeats = isinstance(condition, AbsentCondition) or self.history is not None
+
+    def _prepare(self, condition: ValueCondition, kept: Sequence[str]) -> None:
+        self._value = condition
+        self.bounds = spell_bounds(condition)
+        source = condition.source
+        if source.startswith(_ANNOTATION):
+            self.number_name = source.removeprefix(_ANNOTATION)
+            self._text = kept.index(self.number_name)
+        elif source.startswith(_LABEL):
+            self.number_name = self._label = source.removeprefix(_LABEL)
+        baseline = condition.baseline
+        if baseline is not None:
+            self.number_name += " / baseline"
+            self.history = baseline.history
+            if baseline.annotation is not None:
+                self._baseline = kept.index(baseline.annotation)
+
+    @property
+    def needs_target(self) -> bool:
+        return self.rule.response is not Response.NOTIFY and self.role is not Role.GATE
+
+    def judge(self, reading: Reading) -> tuple[Verdict, float | None]:
+        """The verdict and the number it rests on. CALM where that is not for this one reading to say."""
+        if self._value is None:
+            return Verdict.CALM if self.is_windowed else Verdict.HOLDS, reading.value
+        number = self.number(reading)
+        if self._baseline is not None:
+            number = times_baseline(number, read_number(reading.texts[self._baseline]))
+        return judge(self._value, number), number
+
+    def judge_against(self, number: float | None, baseline: float | None) -> tuple[Verdict, float | None]:
+        """Like `judge`, for a number whose baseline comes from elsewhere."""
+        if self._value is None:
+            raise TypeError(f"{self.rule.name} watches no number")
+        multiple = times_baseline(number, baseline)
+        return judge(self._value, multiple), multiple
+
+    def number(self, reading: Reading) -> float | None:
+        """The number as the signal has it, without its baseline."""
+        if self._text is not None:
+            return read_number(reading.texts[self._text])
+        if self._label is not None:
+            return read_number(reading.labels.get(self._label))
+        return reading.value
+
+    def due(self, since: datetime) -> datetime:
+        return later(since, self.hold)
+
+
+def later(at: datetime, by: timedelta) -> datetime:
+    """`at + by`, the end of time if that is beyond it."""
+    try:
+        return at + by
+    except OverflowError:
+        return datetime.max.replace(tzinfo=at.tzinfo)
+
+
+def watches_of(rulebook: Rulebook, kept: Sequence[str]) -> Iterator[Watch]:
+    """All watches; the rules' own first, in the rulebook's order and with its numbers."""
+    own = [Watch(index, rule, kept, condition=_leaf(rule)) for index, rule in enumerate(rulebook.rules)]
+    yield from own
+    index = len(own)
+    for root in own:
+        condition = root.rule.condition
+        for number, part in enumerate(condition.parts if isinstance(condition, AllOf | AnyOf) else ()):
+            yield Watch(
+                index,
+                root.rule,
+                kept,
+                role=Role.PART,
+                condition=part.condition,
+                matchers=part.matchers,
+                root=root,
+                part=number,
+            )
+            index += 1
+        if root.rule.unless:
+            yield Watch(index, root.rule, kept, role=Role.GATE, condition=Firing(), matchers=root.rule.unless, root=root)
+            index += 1
+
+
+def _leaf(rule: Rule) -> LeafCondition | None:
+    return None if isinstance(rule.condition, AllOf | AnyOf) else rule.condition
+
+
+def kept_annotations(rulebook: Rulebook) -> Iterator[str]:
+    """Annotations that some condition reads."""
+    for rule in rulebook.rules:
+        condition = rule.condition
+        leaves = [part.condition for part in condition.parts] if isinstance(condition, AllOf | AnyOf) else [condition]
+        for leaf in leaves:
+            if not isinstance(leaf, ValueCondition):
+                continue
+            if leaf.source.startswith(_ANNOTATION):
+                yield leaf.source.removeprefix(_ANNOTATION)
+            if leaf.baseline is not None and leaf.baseline.annotation is not None:
+                yield leaf.baseline.annotation

@@ -1,0 +1,651 @@
+"""Conditions with a memory, joined ones, and what holds a rule back: as short timelines."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from responder.domain.condition import (
+    AbsentCondition,
+    AllOf,
+    AnyOf,
+    Baseline,
+    Condition,
+    ConsecutiveCondition,
+    CountCondition,
+    Firing,
+    Part,
+    RatioCondition,
+    ValueCondition,
+)
+from responder.domain.matcher import parse_matcher
+from responder.domain.rule_state import GroupState
+from responder.domain.rulebook import MassHold, Response, Rulebook, Severity
+from responder.domain.signal import Signal
+from responder.engine.evaluator import Evaluator
+from tests.unit.test_evaluator import CLEAR, IGNORE, RESPOND, WAIT, at, evaluator, kinds, rule, send, signal, target
+
+MINUTE = timedelta(minutes=1)
+
+
+def check(passed: bool, started: float | None = None, **fields: Any) -> Signal:
+    return signal("occurred", started=started, passed=passed, **fields)
+
+
+def alert(name: str, *, key: str | None = None, started: float | None = None, status: str = "firing", **fields: Any) -> Signal:
+    labels = {"alertname": name, **fields.pop("labels", {})}
+    return signal(status, key=key or name, started=started, labels=labels, **fields)
+
+
+def play(subject: Evaluator, timeline: list[tuple[float, Signal]]) -> list[tuple[float, str]]:
+    """When what was decided, apart from what was ignored; ticking at every deadline. Times in seconds."""
+    found = []
+    for now, one in [*timeline, (100_000, None)]:
+        while (due := subject.next_due()) is not None and due <= at(now):
+            found += [((due - at(0)).total_seconds(), decision) for decision in subject.tick(due)]
+            subject.restore(subject.snapshot())
+        if one is not None:
+            found += [(now, decision) for decision in send(subject, now, one)]
+    return [(when, decision.kind.value) for when, decision in found if decision.kind is not IGNORE]
+
+
+# --- count --------------------------------------------------------------------------------------------------------------
+
+
+def began(now: float, number: int, **fields: Any) -> tuple[float, Signal]:
+    return now, alert("HighErrorRate", key=f"f{number}", started=fields.pop("started", now), **fields)
+
+
+COUNTS: dict[str, tuple[CountCondition, list[tuple[float, Signal]], list[tuple[float, str]]]] = {
+    "more than two episodes in a minute, until the first of three is older": (
+        CountCondition(2, MINUTE),
+        [began(0, 1), began(10, 2), began(20, 3)],
+        [(20, "respond"), (60, "clear")],
+    ),
+    "two are not more than two": (CountCondition(2, MINUTE), [began(0, 1), began(10, 2)], []),
+    "exactly a minute apart is not within a minute": (CountCondition(1, MINUTE), [began(0, 1), began(60, 2)], []),
+    "a moment less is": (CountCondition(1, MINUTE), [began(0, 1), began(59, 2)], [(59, "respond"), (60, "clear")]),
+    "repeats of an episode count once": (CountCondition(1, MINUTE), [began(0, 1), began(5, 1, started=0)], []),
+    "a new episode of the same alert counts": (
+        CountCondition(1, MINUTE),
+        [began(0, 1), (5, alert("HighErrorRate", key="f1", started=0, status="resolved")), began(9, 1)],
+        [(9, "respond"), (60, "clear")],
+    ),
+    "it goes on when the episodes are over": (
+        CountCondition(1, MINUTE),
+        [began(0, 1), began(1, 2), (2, alert("HighErrorRate", key="f1", started=0, status="resolved"))],
+        [(1, "respond"), (60, "clear")],
+    ),
+    "an episode that began before the window does not count": (
+        CountCondition(0, MINUTE),
+        [began(100, 1, started=0), began(101, 2, started=100)],
+        [(101, "respond"), (160, "clear")],
+    ),
+    "different pods, not kills": (
+        CountCondition(1, MINUTE, "pod"),
+        [began(0, 1), began(1, 2), began(2, 3, labels={"pod": "p2"})],
+        [(2, "respond"), (61, "clear")],
+    ),
+    "a pod counts from its latest kill": (
+        CountCondition(1, MINUTE, "pod"),
+        [began(0, 1), began(50, 2), began(90, 3, labels={"pod": "p2"})],
+        [(90, "respond"), (110, "clear")],
+    ),
+    "point events count, each once, but not those that passed": (
+        CountCondition(2, MINUTE),
+        [
+            (0, check(False, 0)),
+            (1, check(False, 0)),
+            (2, check(True, 2)),
+            (3, check(False, 3)),
+            (4, signal("occurred", started=4)),
+        ],
+        [(4, "respond"), (60, "clear")],
+    ),
+    "events told late and out of order count at their own time": (
+        CountCondition(2, MINUTE),
+        [(30, check(False, 30)), (31, check(False, 10)), (32, check(False, 20))],
+        [(32, "respond"), (70, "clear")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("condition", "timeline", "expected"), COUNTS.values(), ids=COUNTS)
+def test_count(condition: CountCondition, timeline: list[tuple[float, Signal]], expected: list[tuple[float, str]]) -> None:
+    assert play(evaluator(rule(condition=condition, seconds=0)), timeline) == expected
+
+
+def test_a_count_says_what_it_counted() -> None:
+    subject = evaluator(rule(condition=CountCondition(1, MINUTE, "pod"), seconds=0))
+    send(subject, 0, began(0, 1)[1])
+    [decision] = send(subject, 9, began(9, 2, labels={"pod": "p2"})[1])
+    assert decision.reason == "2 different pod within 1m, more than 1 since 22:55:59 UTC"
+    assert (decision.value, decision.began_at, decision.identity) == (2, at(9), f"errors|app|f2@{at(9).isoformat()}")
+    send(subject, 10, began(10, 3, labels={"pod": "p3"})[1])
+    [view] = subject.groups()
+    assert (view.values, view.state) == ((3,), GroupState.FIRING)
+    assert subject.is_active("errors", "app")
+
+
+def test_a_count_can_be_made_to_last() -> None:
+    subject = evaluator(rule(condition=CountCondition(1, MINUTE), seconds=30))
+    assert play(subject, [began(0, 1), began(40, 2), began(55, 3)]) == [(40, "wait"), (70, "respond"), (100, "clear")]
+
+
+def test_counts_are_kept_apart_by_group() -> None:
+    subject = evaluator(rule(condition=CountCondition(1, MINUTE), seconds=0, by=("pod",)))
+    assert play(subject, [began(0, 1), began(1, 2, labels={"pod": "p2"})]) == []
+
+
+def test_a_count_that_is_over_leaves_nothing_behind() -> None:
+    subject = evaluator(rule(condition=CountCondition(5, MINUTE), seconds=0, by=("pod",)))
+    empty = len(subject.snapshot())
+    for number in range(50):
+        send(subject, number, check(False, number, labels={"pod": f"p{number}"}))
+    subject.tick(at(200_000))
+    subject.observe([], at(200_000))
+    assert len(subject.snapshot()) < empty + 40
+    assert subject.next_due() is None
+
+
+# --- consecutive, ratio -------------------------------------------------------------------------------------------------
+
+
+def checks(text: str, every: float = 10) -> list[tuple[float, Signal]]:
+    """`f` failed, `p` passed, `.` nothing."""
+    return [(n * every, check(letter == "p", n * every)) for n, letter in enumerate(text) if letter != "."]
+
+
+STREAKS = {
+    "three in a row": ("fff", [(20, "respond"), (620, "clear")]),
+    "two are too few": ("ff", []),
+    "one that passed begins anew": ("ffpff", []),
+    "it goes on until one passes": ("ffffp", [(20, "respond"), (40, "clear")]),
+    "a second row is a second incident": ("fffpfff", [(20, "respond"), (30, "clear"), (60, "respond"), (660, "clear")]),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), STREAKS.values(), ids=STREAKS)
+def test_consecutive(text: str, expected: list[tuple[float, str]]) -> None:
+    assert play(evaluator(rule(condition=ConsecutiveCondition(3), seconds=0)), checks(text)) == expected
+
+
+def test_checks_of_a_row_may_be_hours_apart_but_not_a_day() -> None:
+    hours = checks("fff", every=6 * 3600)
+    assert [kind for _, kind in play(evaluator(rule(condition=ConsecutiveCondition(3), seconds=0)), hours)] == [
+        "respond",
+        "clear",
+    ]
+    assert play(evaluator(rule(condition=ConsecutiveCondition(3), seconds=0)), checks("fff", every=25 * 3600)) == []
+
+
+def test_a_check_told_late_takes_its_place_in_the_row() -> None:
+    subject = evaluator(rule(condition=ConsecutiveCondition(3), seconds=0))
+    assert play(subject, [(20, check(True, 15)), (21, check(False, 10)), (22, check(False, 20)), (23, check(False, 21))]) == []
+    assert kinds(send(subject, 100_001, check(False, 100_001))) == [IGNORE], "the row of yesterday is forgotten"
+
+
+def test_alerts_and_events_without_a_verdict_are_no_checks() -> None:
+    subject = evaluator(rule(condition=ConsecutiveCondition(1), seconds=0))
+    assert play(subject, [began(0, 1), (1, signal("occurred", key="e", started=1))]) == []
+
+
+RATIOS = {
+    "more than half failed": (RatioCondition(0.5, MINUTE), "ff", [(0, "respond"), (70, "clear")]),
+    "half is not more than half": (RatioCondition(0.5, MINUTE), "pf", [(60, "respond"), (70, "clear")]),
+    "too few for a ratio": (RatioCondition(0.5, MINUTE, 3), "ff", []),
+    "enough for a ratio": (RatioCondition(0.5, MINUTE, 3), "ffp", [(20, "respond"), (60, "clear")]),
+    "more that passed": (RatioCondition(0.5, MINUTE, 3), "ffpp", [(20, "respond"), (30, "clear")]),
+}
+
+
+@pytest.mark.parametrize(("condition", "text", "expected"), RATIOS.values(), ids=RATIOS)
+def test_ratio(condition: RatioCondition, text: str, expected: list[tuple[float, str]]) -> None:
+    """In the second one the ratio rises because the check that passed leaves the window."""
+    assert play(evaluator(rule(condition=condition, seconds=0)), checks(text)) == expected
+
+
+def test_a_ratio_says_what_it_saw() -> None:
+    subject = evaluator(rule(condition=RatioCondition(0.5, 10 * MINUTE, 3), seconds=0))
+    *_, decision = [send(subject, now, one)[-1] for now, one in checks("fpf")]
+    assert decision.reason.startswith("2 of 3 failed within 10m: 0.666667 is above 0.5")
+    assert decision.value == pytest.approx(2 / 3)
+
+
+# --- absent -------------------------------------------------------------------------------------------------------------
+
+
+def heartbeat(now: float, **fields: Any) -> tuple[float, Signal]:
+    return now, alert("HighErrorRate", key="watchdog", started=0, **fields)
+
+
+ABSENCES = {
+    "nothing for a minute": ([heartbeat(0)], [(60, "respond")]),
+    "repeats are signs of life": ([heartbeat(0), heartbeat(50), heartbeat(100)], [(160, "respond")]),
+    "exactly a minute is too long": ([heartbeat(0), heartbeat(60)], [(60, "respond"), (60, "clear"), (120, "respond")]),
+    "a check that passed is a sign of life": ([(0, check(True, 0)), (50, check(True, 50))], [(110, "respond")]),
+    "a resolved is none": ([heartbeat(0), heartbeat(50, status="resolved")], [(60, "respond")]),
+    "never heard of": ([], []),
+}
+
+
+@pytest.mark.parametrize(("timeline", "expected"), ABSENCES.values(), ids=ABSENCES)
+def test_absent(timeline: list[tuple[float, Signal]], expected: list[tuple[float, str]]) -> None:
+    subject = evaluator(rule(condition=AbsentCondition(MINUTE), seconds=0))
+    assert play(subject, timeline) == expected
+    assert not subject.waits_for_start
+
+
+def test_an_absence_is_its_own_episode_with_the_words_of_what_was_last_heard() -> None:
+    subject = evaluator(rule(condition=AbsentCondition(MINUTE), seconds=0))
+    send(subject, 0, heartbeat(0)[1])
+    [decision] = subject.tick(at(60))
+    assert decision.identity == f"errors|app|absent@{at(60).isoformat()}"
+    assert decision.reason.startswith("nothing was heard since 22:55:50 UTC, 1m are over")
+    assert dict(decision.trigger_labels)["alertname"] == "HighErrorRate"
+
+
+def test_absence_from_the_start_counts_from_the_first_entry() -> None:
+    condition = AbsentCondition(MINUTE, from_start=True)
+    subject = evaluator(rule(condition=condition, seconds=0, response=Response.NOTIFY), rule("other", 'a="b"'))
+    assert subject.waits_for_start
+    assert subject.tick(at(5)) == []
+    assert not subject.waits_for_start
+    subject.restore(subject.snapshot())
+    [decision] = subject.tick(at(65))
+    assert (decision.kind, decision.target) == (RESPOND, "")
+    assert "nothing was ever heard" in decision.reason
+    assert kinds(send(subject, 70, heartbeat(70)[1])) == [CLEAR]
+
+
+# --- several conditions -------------------------------------------------------------------------------------------------
+
+
+def part(name: str, condition: Condition = Firing()) -> Part:  # noqa: B008 (a value)
+    assert not isinstance(condition, AllOf | AnyOf)
+    return Part(condition, (parse_matcher(f'alertname="{name}"'),))
+
+
+def both(seconds: float = 60, **fields: Any) -> Evaluator:
+    parts = (part("Slow"), part("Failing", ValueCondition(above=0.05)))
+    return evaluator(rule("both", 'deployment="app"', condition=AllOf(parts), seconds=seconds, **fields))
+
+
+ALL = {
+    "one of them is not enough": ([(0, alert("Slow", started=0))], []),
+    "both, from when the second began": (
+        [(0, alert("Slow", started=0)), (20, alert("Failing", started=15))],
+        [(20, "wait"), (75, "respond")],
+    ),
+    "until one is over": (
+        [(0, alert("Slow", started=0)), (0, alert("Failing", started=0)), (90, alert("Slow", started=0, status="resolved"))],
+        [(0, "wait"), (60, "respond"), (90, "clear")],
+    ),
+    "not when one is over in time": (
+        [(0, alert("Slow", started=0)), (0, alert("Failing", started=0)), (30, alert("Failing", started=0, status="resolved"))],
+        [(0, "wait"), (30, "clear")],
+    ),
+    "a number that is missing asks": (
+        [(0, alert("Slow", started=0)), (0, alert("Failing", started=0, text=None))],
+        [(0, "wait"), (60, "respond")],
+    ),
+    "a number that is calm does not": ([(0, alert("Slow", started=0)), (0, alert("Failing", started=0, text="1%"))], []),
+    "others do not matter": ([(0, alert("Slow", started=0)), (0, alert("Other", started=0))], []),
+    "not of another target": (
+        [(0, alert("Slow", started=0)), (0, alert("Failing", started=0, labels={"deployment": "web"}))],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("timeline", "expected"), ALL.values(), ids=ALL)
+def test_all(timeline: list[tuple[float, Signal]], expected: list[tuple[float, str]]) -> None:
+    assert play(both(), timeline) == expected
+
+
+def test_what_all_waits_for_is_said() -> None:
+    subject = both(seconds=0)
+    [first] = send(subject, 0, alert("Slow", started=0))
+    assert first.reason == "Slow fires; nothing changes"
+    [decision] = send(subject, 9, alert("Failing", started=9))
+    assert decision.reason == "Slow fires and Failing: value 0.0731 is above 0.05 since 22:55:59 UTC"
+    assert (decision.identity, decision.value) == (f"both|app|Failing@{at(9).isoformat()}", 0.0731)
+    assert not decision.inconclusive
+
+
+def test_all_joins_by_the_labels_of_the_group() -> None:
+    subject = both(seconds=0, by=("pod",))
+    timeline = [(0, alert("Slow", started=0)), (1, alert("Failing", started=1, labels={"pod": "p2"}))]
+    assert play(subject, timeline) == []
+
+
+def test_all_can_hold_conditions_with_a_memory() -> None:
+    parts = (part("Slow"), Part(ConsecutiveCondition(2), (parse_matcher('alertname="Smoke"'),)))
+    subject = evaluator(rule("r", 'deployment="app"', condition=AllOf(parts), seconds=0))
+    smoke = [(now, check(False, now, key="smoke", labels={"alertname": "Smoke"})) for now in (0, 10)]
+    assert play(subject, [*smoke, (20, alert("Slow", started=20))]) == [(20, "respond"), (610, "clear")]
+
+
+ANY = {
+    "one is enough": ([(0, alert("Slow", started=0))], [(0, "wait"), (60, "respond")]),
+    "from when the first began": (
+        [(0, alert("Slow", started=0)), (30, alert("Failing", started=30))],
+        [(0, "wait"), (60, "respond")],
+    ),
+    "while one is left": (
+        [
+            (0, alert("Slow", started=0)),
+            (30, alert("Failing", started=30)),
+            (70, alert("Slow", started=0, status="resolved")),
+            (99, alert("Failing", started=30, status="resolved")),
+        ],
+        [(0, "wait"), (60, "respond"), (99, "clear")],
+    ),
+    "a number that is missing asks": ([(0, alert("Failing", started=0, text=None))], [(0, "wait"), (60, "respond")]),
+}
+
+
+@pytest.mark.parametrize(("timeline", "expected"), ANY.values(), ids=ANY)
+def test_any(timeline: list[tuple[float, Signal]], expected: list[tuple[float, str]]) -> None:
+    parts = (part("Slow"), part("Failing", ValueCondition(above=0.05)))
+    assert play(evaluator(rule("r", 'deployment="app"', condition=AnyOf(parts), seconds=60)), timeline) == expected
+
+
+# --- unless, cooldown, settle, keep_firing_for --------------------------------------------------------------------------
+
+DOWN = (parse_matcher('alertname="DatabaseDown"'),)
+
+
+def down(status: str = "firing", started: float = 0, **fields: Any) -> Signal:
+    return alert("DatabaseDown", started=started, status=status, labels={"deployment": "db"}, **fields)
+
+
+UNLESS = {
+    "a dependency is down": ([(0, down()), (10, alert("HighErrorRate", started=10))], [(10, "wait")]),
+    "it goes down in the meantime": ([(0, alert("HighErrorRate", started=0)), (30, down())], [(0, "wait"), (60, "wait")]),
+    "when it is up again, the time counts anew": (
+        [(0, down()), (10, alert("HighErrorRate", started=10)), (100, down("resolved"))],
+        [(10, "wait"), (100, "wait"), (160, "respond")],
+    ),
+    "even when it was only down in between": (
+        [(0, alert("HighErrorRate", started=0)), (30, down()), (40, down("resolved"))],
+        [(0, "wait"), (60, "wait"), (100, "respond")],
+    ),
+    "while one of two is down": (
+        [(0, down()), (0, down(key="other")), (10, alert("HighErrorRate", started=10)), (50, down("resolved"))],
+        [(10, "wait")],
+    ),
+    "what clears meanwhile is over": (
+        [(0, down()), (1, alert("HighErrorRate", started=1)), (2, alert("HighErrorRate", started=1, status="resolved"))],
+        [(1, "wait"), (2, "clear")],
+    ),
+    "what fired before goes on firing": (
+        [(0, alert("HighErrorRate", started=0)), (70, down()), (80, alert("HighErrorRate", key="second", started=80))],
+        [(0, "wait"), (60, "respond")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("timeline", "expected"), UNLESS.values(), ids=UNLESS)
+def test_unless(timeline: list[tuple[float, Signal]], expected: list[tuple[float, str]]) -> None:
+    assert play(evaluator(rule(seconds=60, unless=DOWN)), timeline) == expected
+
+
+def test_a_rule_held_back_says_by_what() -> None:
+    subject = evaluator(rule(seconds=60, unless=DOWN))
+    [gate] = send(subject, 0, down())
+    assert gate.reason == "DatabaseDown fires; the rule is held back meanwhile"
+    [waits] = send(subject, 10, alert("HighErrorRate", started=10))
+    assert (waits.due_at, waits.reason) == (None, "HighErrorRate fires; held back while DatabaseDown fires")
+    [view] = subject.groups()
+    assert (view.state, view.due_at) == (GroupState.PENDING, None)
+    assert "held back while DatabaseDown fires" in view.reason
+    assert subject.next_due() is None
+    opened, freed = send(subject, 100, down("resolved"))
+    assert opened.reason == "DatabaseDown: resolved; it holds the rule back no more"
+    assert (freed.kind, freed.due_at) == (WAIT, at(160))
+    [decision] = subject.tick(at(160))
+    assert decision.began_at == at(10), "the trouble began before it was held back"
+
+
+def test_unless_asks_nobody_either() -> None:
+    subject = evaluator(rule(seconds=0, condition=ValueCondition(above=1), unless=DOWN))
+    assert play(subject, [(0, down()), (1, alert("HighErrorRate", started=1, text=None))]) == [(1, "wait")]
+
+
+def test_after_a_response_the_group_cools_down() -> None:
+    subject = evaluator(rule(seconds=10, cooldown=timedelta(seconds=300)))
+    timeline = [
+        (0, alert("HighErrorRate", started=0)),
+        (20, alert("HighErrorRate", started=0, status="resolved")),
+        (30, alert("HighErrorRate", started=30)),
+    ]
+    assert play(subject, timeline) == [(0, "wait"), (10, "respond"), (20, "clear"), (30, "wait"), (310, "respond")]
+
+
+def test_a_cooldown_is_the_group_s_own() -> None:
+    subject = evaluator(rule(seconds=0, cooldown=10 * MINUTE, by=("pod",)))
+    one, other = alert("HighErrorRate", started=0), alert("HighErrorRate", key="f2", started=1, labels={"pod": "p2"})
+    assert play(subject, [(0, one), (1, other)]) == [(0, "respond"), (1, "respond")]
+
+
+def test_after_a_rollback_the_target_settles() -> None:
+    subject = evaluator(
+        rule(seconds=10, settle=5 * MINUTE), targets=(target("app", 'deployment="app"'), target("web", 'pod="w"'))
+    )
+    subject.acted("app", at(0))
+    subject.acted("app", at(-100))
+    [waits] = send(subject, 20, alert("HighErrorRate", started=20))
+    assert (waits.kind, waits.due_at) == (WAIT, at(300))
+    assert "settling after the rollback of 22:55:50" in waits.reason
+    subject.restore(subject.snapshot())
+    assert kinds(send(subject, 30, alert("HighErrorRate", key="f2", started=20, labels={"deployment": "x", "pod": "w"}))) == [
+        RESPOND
+    ]
+    assert kinds(subject.tick(at(300))) == [RESPOND]
+
+
+def test_an_alert_that_waits_while_its_target_is_rolled_back_waits_on() -> None:
+    subject = evaluator(rule(seconds=10, settle=5 * MINUTE))
+    send(subject, 0, alert("HighErrorRate", started=0))
+    subject.acted("app", at(5))
+    assert [(d.kind, d.due_at) for d in subject.tick(at(10))] == [(WAIT, at(305))]
+
+
+KEPT = {
+    "an alert that flaps is one incident": (
+        [
+            (0, alert("HighErrorRate", started=0)),
+            (20, alert("HighErrorRate", started=0, status="resolved")),
+            (40, alert("HighErrorRate", started=40)),
+            (90, alert("HighErrorRate", started=40, status="resolved")),
+        ],
+        [(0, "wait"), (10, "respond"), (150, "clear")],
+    ),
+    "what never fired is not kept firing": (
+        [(0, alert("HighErrorRate", started=0)), (5, alert("HighErrorRate", started=0, status="resolved"))],
+        [(0, "wait"), (5, "clear")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("timeline", "expected"), KEPT.values(), ids=KEPT)
+def test_keep_firing_for(timeline: list[tuple[float, Signal]], expected: list[tuple[float, str]]) -> None:
+    assert play(evaluator(rule(seconds=10, keep_firing_for=MINUTE)), timeline) == expected
+
+
+def test_a_group_that_is_kept_firing_is_active() -> None:
+    subject = evaluator(rule(seconds=0, keep_firing_for=MINUTE))
+    [responded] = send(subject, 0, alert("HighErrorRate", started=0))
+    [ignored] = send(subject, 20, alert("HighErrorRate", started=0, status="resolved"))
+    assert ignored.reason == "HighErrorRate: resolved; kept firing until 22:57:10 UTC"
+    subject.restore(subject.snapshot())
+    assert subject.is_active("errors", "app")
+    assert not subject.is_calm("errors", "app")
+    assert [d.identity for d in subject.firing()] == [responded.identity]
+    [cleared] = subject.tick(at(80))
+    assert (cleared.kind, cleared.identity) == (CLEAR, responded.identity)
+    assert "kept firing for 1m" in cleared.reason
+
+
+# --- baselines ----------------------------------------------------------------------------------------------------------
+
+BASELINES = {
+    "three times the baseline": ({"value": "300ms", "baseline": "100ms"}, WAIT, False),
+    "exactly twice": ({"value": "200ms", "baseline": "0.1"}, IGNORE, False),
+    "no baseline": ({"value": "300ms"}, WAIT, True),
+    "a baseline of zero": ({"value": "300ms", "baseline": "0"}, WAIT, True),
+    "a baseline that is no number": ({"value": "300ms", "baseline": "NaN"}, WAIT, True),
+    "no number": ({"baseline": "100ms"}, WAIT, True),
+}
+
+
+@pytest.mark.parametrize(("annotations", "kind", "asks"), BASELINES.values(), ids=BASELINES)
+def test_baseline_of_the_alert(annotations: dict[str, str], kind: Any, asks: bool) -> None:
+    condition = ValueCondition(above=2, baseline=Baseline(annotation="baseline"))
+    [decision] = send(evaluator(rule(condition=condition)), 0, signal(annotations=annotations))
+    assert (decision.kind, decision.inconclusive) == (kind, asks)
+
+
+def test_a_baseline_is_named_in_the_reason() -> None:
+    condition = ValueCondition(above=2, baseline=Baseline(annotation="base"))
+    annotations = {"value": "300ms", "base": "100ms"}
+    [decision] = send(evaluator(rule(condition=condition, seconds=0)), 0, signal(annotations=annotations))
+    assert decision.reason.startswith("HighErrorRate: value / baseline 3 is above 2")
+    assert decision.value == pytest.approx(3)
+
+
+def measured(value: float, now: float, key: str = "latency") -> Signal:
+    return signal("occurred", key=key, started=now, value=value, text=None)
+
+
+def test_the_baseline_is_the_median_of_the_signals_own_calm_past() -> None:
+    condition = ValueCondition(above=2, source="value", baseline=Baseline(history=timedelta(hours=1)))
+    subject = evaluator(rule(condition=condition, seconds=0, severity=Severity.P2))
+    found = []
+    for minute, value in enumerate([100, 110, 90, 100, 105, 190, 250, 400, 100, 210]):
+        [decision] = send(subject, 60 * minute, measured(value, 60 * minute))
+        subject.restore(subject.snapshot())
+        found.append((decision.kind.value, decision.inconclusive))
+    assert found == [
+        ("respond", True),  # too little is known to compare with: it asks, once
+        *[("ignore", True)] * 4,
+        ("clear", True),
+        ("respond", False),  # 250 is more than twice 102.5
+        ("ignore", False),  # 400 joins it
+        ("clear", False),
+        ("respond", False),  # 250 and 400 were not calm: 210 is more than twice 100
+    ]
+
+
+def test_numbers_close_together_count_once_for_the_baseline() -> None:
+    condition = ValueCondition(above=2, source="value", baseline=Baseline(history=timedelta(hours=1)))
+    subject = evaluator(rule(condition=condition, seconds=0))
+    for second in range(50):
+        send(subject, second, measured(100, second))
+    [decision] = send(subject, 59, measured(900, 59))
+    assert decision.kind is IGNORE, "one number is no past"
+
+
+# --- many are ill -------------------------------------------------------------------------------------------------------
+
+
+def many(count: int | None = 2, share: float | None = None, seconds: float = 0, **fields: Any) -> Evaluator:
+    names = ["a", "b", "c", "d"]
+    targets = {name: target(name, f'deployment="{name}"') for name in names}
+    rules = (rule(seconds=seconds, **fields), rule("told", response=Response.NOTIFY, seconds=seconds))
+    return Evaluator(Rulebook(targets=targets, rules=rules[:1], hold=MassHold(5 * MINUTE, count, share)))
+
+
+def ill(name: str, now: float, status: str = "firing", started: float | None = None) -> Signal:
+    return alert(
+        "HighErrorRate", key=name, started=now if started is None else started, status=status, labels={"deployment": name}
+    )
+
+
+def responses(decisions: list[Any]) -> list[tuple[str, str]]:
+    return [(d.target or d.rule, d.response.value) for d in decisions if d.kind is RESPOND]
+
+
+def test_when_more_targets_fall_ill_than_that_nothing_is_rolled_back() -> None:
+    subject = many(2)
+    found = [responses(send(subject, now, ill(name, now))) for now, name in enumerate("abcd")]
+    subject.restore(subject.snapshot())
+    assert found == [
+        [("a", "rollback")],
+        [("b", "rollback")],
+        [("c", "notify"), ("many_targets_ill", "notify")],
+        [("d", "notify")],
+    ]
+    assert responses(subject.firing()) == [
+        ("a", "rollback"),
+        ("b", "rollback"),
+        ("c", "notify"),
+        ("d", "notify"),
+        ("many_targets_ill", "notify"),
+    ]
+
+
+def test_those_that_wait_count_so_that_the_first_of_many_is_not_rolled_back() -> None:
+    subject = many(2, seconds=60)
+    for now, name in enumerate("abc"):
+        send(subject, now, ill(name, now))
+    subject.restore(subject.snapshot())
+    first = subject.tick(at(60))
+    assert responses(first) == [("a", "notify"), ("many_targets_ill", "notify")]
+    loud = first[1]
+    assert (loud.severity, loud.rule, loud.target) == (Severity.P0, "many_targets_ill", "")
+    assert loud.reason == (
+        "3 of 4 targets fell ill within 5m: it is the cluster or a dependency, so nothing is rolled back: a, b, c"
+    )
+    assert "it is the cluster or a dependency" in first[0].reason
+    assert responses(subject.tick(at(62))) == [("b", "notify"), ("c", "notify")]
+
+
+HOLDS = {
+    "half is not more than half": ((None, 0.5), [(0, "a"), (1, "b")], "rollback"),
+    "three of four are": ((None, 0.5), [(0, "a"), (1, "b"), (2, "c")], "notify"),
+    "those of before the window do not count": ((2, None), [(0, "a"), (1, "b"), (400, "c")], "rollback"),
+    "the same target twice counts once": ((2, None), [(0, "a"), (1, "b"), (2, "b")], "rollback"),
+}
+
+
+@pytest.mark.parametrize(("bound", "timeline", "last"), HOLDS.values(), ids=HOLDS)
+def test_hold(bound: tuple[int | None, float | None], timeline: list[tuple[float, str]], last: str) -> None:
+    subject = many(*bound, by=("pod",))
+    decisions = [
+        send(subject, now, alert("HighErrorRate", key=f"{name}{now}", started=now, labels={"deployment": name, "pod": f"p{now}"}))
+        for now, name in timeline
+    ]
+    assert responses(decisions[-1])[0][1] == last
+
+
+def test_what_waits_and_clears_again_does_not_count_but_what_responded_does() -> None:
+    waiting = many(1, seconds=60)
+    send(waiting, 0, ill("a", 0))
+    send(waiting, 10, ill("a", 10, "resolved", 0))
+    send(waiting, 20, ill("b", 20))
+    assert responses(waiting.tick(at(80))) == [("b", "rollback")]
+    responded = many(1)
+    send(responded, 0, ill("a", 0))
+    send(responded, 10, ill("a", 10, "resolved", 0))
+    assert responses(send(responded, 20, ill("b", 20))) == [("b", "notify"), ("many_targets_ill", "notify")]
+
+
+def test_it_is_told_once_per_outbreak() -> None:
+    subject = many(1)
+    loud = 0
+    for now in (0, 10, 20, 1000, 1010):
+        decisions = send(subject, now, ill("abcd"[now % 4], now)) + send(subject, now + 1, ill("abcd"[(now + 1) % 4], now + 1))
+        loud += sum(decision.rule == "many_targets_ill" for decision in decisions)
+        for name in "abcd":
+            send(subject, now + 2, ill(name, now + 2, "resolved"))
+    assert loud == 2
+
+
+def test_notifications_neither_count_nor_are_held() -> None:
+    subject = many(0, response=Response.NOTIFY)
+    assert responses(send(subject, 0, ill("a", 0))) == [("a", "notify")]
+    assert "cluster" not in subject.firing()[0].reason
