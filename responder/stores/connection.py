@@ -21,8 +21,14 @@ class ConnectionThread:
     After a failure of the storage itself the connection is replaced, so that nothing of the failure outlives it.
     """
 
-    def __init__(self, name: str, connect: Callable[[], Connection], begin: str = "BEGIN") -> None:
-        """connect must give a connection in autocommit mode; begin starts a transaction on it."""
+    def __init__(
+        self, name: str, connect: Callable[[], Connection], begin: str = "BEGIN", check: Callable[[], None] = lambda: None
+    ) -> None:
+        """connect must give a connection in autocommit mode; begin starts a transaction on it.
+
+        check is called before each job; what it raises is the job's outcome.
+        """
+        self._check = check
         self._connect = connect
         self._begin = begin
         self._connection: Connection | None = None
@@ -60,6 +66,7 @@ class ConnectionThread:
 
     def execute(self, work: Callable[[Connection], T]) -> T:
         """Only for jobs: on the thread itself."""
+        self._check()
         try:
             if self._connection is None:
                 self._connection = self._connect()

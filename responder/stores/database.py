@@ -28,7 +28,7 @@ class Database:
 
     def __init__(self, engine: Engine, lock: sqlite.FileLock, last_entry: int, limits: JournalLimits) -> None:
         self._lock = lock
-        self._writer = ConnectionThread("responder-writer", engine.connect, sqlite.BEGIN)
+        self._writer = ConnectionThread("responder-writer", engine.connect, sqlite.BEGIN, sqlite.SameFile(lock.database).check)
         self._reader = ConnectionThread("responder-reader", engine.connect)
         self._journal = SqlJournal(self._writer, self._reader, last_entry, limits)
         self.journal = self._journal

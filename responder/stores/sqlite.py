@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 
-from responder.errors import SettingsError
+from responder.errors import JournalUnavailableError, SettingsError
 from responder.stores.connection import ConnectionThread
 
 BEGIN = "BEGIN IMMEDIATE"  # take the write lock at once: a transaction that starts by reading must not fail half way
@@ -23,6 +23,7 @@ class FileLock:
 
     def __init__(self, database: Path) -> None:
         """Raises SettingsError when another process holds it or the folder can't be written."""
+        self.database = database
         path = database.with_name(database.name + ".lock")
         if not database.parent.is_dir():
             raise SettingsError(f"RESPONDER_DATABASE_URL: there is no folder {database.parent}")
@@ -47,6 +48,26 @@ class FileLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+class SameFile:
+    """Tells whether the name still leads to the file that was opened: what is written into a deleted one is lost at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened = self._identity()
+
+    def check(self) -> None:
+        """Raises JournalUnavailableError when it does not."""
+        if self._identity() != self._opened:
+            raise JournalUnavailableError(f"the database file {self._path} was deleted or replaced; restart Responder")
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 - once for every commit, and half as slow
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
 
 def create_sqlite_engine(path: Path) -> Engine:

@@ -229,6 +229,23 @@ async def test_a_lock_held_by_another_tool_is_a_refusal_not_a_hang(database: Dat
     assert await database.journal.append(EntryKind.TICK, NOW) == 1
 
 
+@pytest.mark.parametrize("put_another", [False, True], ids=["deleted", "replaced by another"])
+async def test_nothing_is_acknowledged_into_a_file_that_nobody_will_open_again(
+    database: Database, tmp_path: Path, put_another: bool
+) -> None:
+    path = tmp_path / "responder.db"
+    await database.journal.append(EntryKind.TICK, NOW)
+    path.rename(tmp_path / "aside")
+    if put_another:
+        path.write_bytes((tmp_path / "aside").read_bytes())
+    with pytest.raises(JournalUnavailableError, match=r"responder\.db was deleted or replaced; restart Responder"):
+        await database.journal.append(EntryKind.TICK, NOW)
+    with pytest.raises(JournalUnavailableError, match="restart Responder"):
+        await database.incidents.save(incident(), [happening("noted")])
+    (tmp_path / "aside").rename(path)
+    assert await database.journal.append(EntryKind.TICK, NOW) == 2
+
+
 def test_an_entry_that_reached_the_disk_unnoticed_is_read_from_there() -> None:
     tail = Tail(0, max_entries=10, max_bytes=1000)
     tail.extend([Entry(1, NOW, EntryKind.TICK)], [0])
