@@ -17,13 +17,17 @@ from starlette.routing import Route
 from responder.web.server import server_config
 
 
-async def answer(_request: Request) -> Response:
+async def same(_request: Request) -> Response:
+    return Response(b'{"accepted":1,"ignored":0}', status_code=202, media_type="application/json")
+
+
+async def empty(_request: Request) -> Response:
     return Response(status_code=202)
 
 
 async def main() -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    app = Starlette(routes=[Route("/webhooks/alertmanager", answer, methods=["POST"])])
+    app = Starlette(routes=[Route("/same", same, methods=["POST"]), Route("/empty", empty, methods=["POST"])])
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
     await uvicorn.Server(server_config(app)).serve(sockets=[listener])
 

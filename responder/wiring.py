@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from responder.actions.registry import PARAMETERS, build_actions
 from responder.clients.http import new_client
 from responder.clients.kubernetes import KubernetesClient
-from responder.domain.decision import Decision
+from responder.domain.decision import Decision, DecisionKind
 from responder.domain.report import render_report, report_document
 from responder.domain.rulebook import DEFAULT_ROUTES, Rulebook, Target
 from responder.domain.version import WorkloadState
@@ -241,6 +241,7 @@ class _Parts:
         self._database = database
         self._workloads = workloads
         self._metrics = metrics
+        self._decisions = {kind: metrics.decisions.labels(kind.value) for kind in DecisionKind}
 
     def assemble(self, http: httpx.AsyncClient, listener: socket.socket, started: float) -> tuple[Service, _Tasks]:
         database, metrics = self._database, self._metrics
@@ -305,7 +306,7 @@ class _Parts:
         return service, _Tasks(service, outbox, keeper, self._settings, metrics)
 
     def _note(self, decision: Decision) -> None:
-        self._metrics.decisions.labels(decision.kind.value).inc()
+        self._decisions[decision.kind].inc()
         self._log.note(decision)
 
     def _changed(self, rulebook: Rulebook, keeper: LedgerKeeper, notifiers: Collection[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 
 import click
@@ -44,6 +45,8 @@ async def _serve(settings: Settings) -> None:
             loop.add_signal_handler(name, service.stop)
         loop.add_signal_handler(signal.SIGHUP, service.reload_soon)
         await service.load_credentials()
+        gc.collect()
+        gc.freeze()  # what the start has made stays: the collector need not look through it again and again
         await service.wait()
 
 
