@@ -245,7 +245,8 @@ class Brain:
         if moved:
             self._pulse.beat()
 
-    async def _respond(self, decision: Decision, *, lead: bool = True) -> None:
+    async def _respond(self, decision: Decision, lead: Callable[[Incident], None] | None = None) -> None:
+        """lead: what to do with the incident if it is open; None has it led at once."""
         if self._desk is None:
             raise RuntimeError("the brain has no desk")
         try:
@@ -256,8 +257,8 @@ class Brain:
             _log.exception("decision_failed", rule=decision.rule, group=decision.group)
             reason = f"internal error: {type(error).__name__}; nothing is done about: {decision.reason}"
             incident = await self._desk.respond(replace(decision, response=Response.NOTIFY, reason=reason))
-        if incident.is_open and lead:
-            self._lead(incident)
+        if incident.is_open:
+            (lead or self._lead)(incident)
 
     async def _durably(self, work: Callable[[], Awaitable[object]]) -> None:
         """A decision must not be lost because the database is away for a while: try until it is back."""
@@ -289,13 +290,16 @@ class Brain:
             while (reached := await self._catch_up(successor, folded)) > folded:
                 folded = reached
             put_in_force()
+            answered: list[Incident] = []
             try:
                 # Alerts that have another name now join their incidents first: a run that asks meanwhile must find them firing.
                 for decision in successor.firing():
-                    await self._durably(lambda decision=decision: self._respond(decision, lead=False))  # type: ignore[misc]
+                    if not self._is_doubted(decision):
+                        await self._durably(lambda decision=decision: self._respond(decision, answered.append))  # type: ignore[misc]
             finally:
                 self._evaluator, self._digest, self._since_snapshot = successor, digest, _SNAPSHOT_EVERY
-            await self._durably(self._lead_all)
+            for incident in answered:
+                self._lead(incident)
         self._pulse.beat()
         await self._durably(
             lambda: self._journal.append(EntryKind.TICK, self._clock())
