@@ -14,6 +14,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("responder.cli.serve", "serve"),
     "check": ("responder.cli.check", "check"),
     "test": ("responder.cli.test", "test"),
+    "replay": ("responder.cli.replay", "replay"),
     "demo": ("responder.cli.demo", "demo"),
     "incidents": ("responder.cli.operator", "incidents"),
     "report": ("responder.cli.operator", "report"),

@@ -51,7 +51,7 @@ class Database:
 
 async def open_database(url: str, *, limits: JournalLimits | None = None) -> Database:
     """`sqlite:///relative/path` or `sqlite:////absolute/path`. Raises SettingsError, which never shows the URL."""
-    path = _path_of(url)
+    path = path_of(url)
     engine, lock, last_entry = await asyncio.to_thread(_open_file, path)
     database = Database(engine, lock, last_entry, limits or JournalLimits())
     try:
@@ -62,7 +62,7 @@ async def open_database(url: str, *, limits: JournalLimits | None = None) -> Dat
     return database
 
 
-def _path_of(url: str) -> Path:
+def path_of(url: str) -> Path:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme != "sqlite":
         raise SettingsError("RESPONDER_DATABASE_URL: only SQLite is supported, for example sqlite:///responder.db")

@@ -20,6 +20,7 @@ _ROWS_PER_PRUNE = 500
 _PRUNED_TO = "journal_pruned_to"
 _INSERT = "INSERT INTO journal (id, at, kind, body) VALUES "
 _INSERT_ROWS = {rows: _INSERT + ", ".join(["(?, ?, ?, ?)"] * rows) for rows in range(1, ROWS_PER_STATEMENT + 1)}
+_KINDS = {kind.value: kind for kind in EntryKind}
 _READ = "SELECT id, at, kind, body FROM journal WHERE id > ? ORDER BY id LIMIT ?"
 
 
@@ -39,7 +40,7 @@ def insert_rows(connection: Connection, rows: Sequence[int | str | bytes]) -> No
 
 def read(connection: Connection, after: int, limit: int) -> list[Entry]:
     rows = connection.exec_driver_sql(_READ, (after, limit)).all()
-    return [Entry(entry_id, from_micros(at), EntryKind(kind), decode_signals(body)) for entry_id, at, kind, body in rows]
+    return [Entry(entry_id, from_micros(at), _KINDS[kind], decode_signals(body)) for entry_id, at, kind, body in rows]
 
 
 def prune_stretch(connection: Connection, after: int, before: datetime) -> tuple[int, int]:

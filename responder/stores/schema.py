@@ -174,14 +174,18 @@ bad_versions = Table(
 
 def prepare(connection: Connection, where: str) -> None:
     """Create the tables in an empty database, or check those that are there. Raises SettingsError; `where` names the database."""
-    tables = inspect(connection).get_table_names()
-    if not tables:
-        metadata.create_all(connection)
-        connection.execute(
-            insert(meta), [{"name": "schema_version", "value": SCHEMA_VERSION}, {"name": "journal_pruned_to", "value": 0}]
-        )
+    if inspect(connection).get_table_names():
+        check(connection, where)
         return
-    if meta.name not in tables:
+    metadata.create_all(connection)
+    connection.execute(
+        insert(meta), [{"name": "schema_version", "value": SCHEMA_VERSION}, {"name": "journal_pruned_to", "value": 0}]
+    )
+
+
+def check(connection: Connection, where: str) -> None:
+    """Raises SettingsError unless the tables are exactly this version's."""
+    if meta.name not in inspect(connection).get_table_names():
         raise SettingsError(f"RESPONDER_DATABASE_URL: {where} holds somebody else's tables, not Responder's")
     found = connection.scalar(select(meta.c.value).where(meta.c.name == "schema_version"))
     if found != SCHEMA_VERSION:

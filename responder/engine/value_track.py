@@ -1,0 +1,138 @@
+"""The numbers that rules look at, over time, thinned out as they come: for plots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from responder.domain.condition import ValueCondition
+from responder.domain.matcher import all_match
+from responder.domain.reading import finite, read_number, times_baseline
+from responder.domain.rulebook import Rule, Rulebook
+from responder.domain.signal import Signal, SignalStatus
+from responder.domain.wording import one_line
+from responder.ports import Entry
+
+SERIES_LIMIT = 12
+POINTS_LIMIT = 2_000
+_KNOWN_LIMIT = 200_000
+
+Point = tuple[datetime, float | None]
+"""None: the alert is over, or there is no number."""
+
+
+@dataclass(slots=True)
+class Series:
+    """One alert as one rule sees it."""
+
+    name: str
+    points: list[Point] = field(default_factory=list)
+
+    def add(self, at: datetime, number: float | None) -> None:
+        points = self.points
+        if len(points) > 1 and points[-1][1] == number and points[-2][1] == number:
+            points[-1] = (at, number)  # a level stretch is its two ends
+            return
+        points.append((at, number))
+        if len(points) >= 2 * POINTS_LIMIT:
+            self.points = thinned(points)
+
+
+def thinned(points: list[Point]) -> list[Point]:
+    """Half as many: of four neighbours the lowest and the highest stay, and every gap."""
+    kept: list[Point] = []
+    for first in range(0, len(points), 4):
+        part = points[first : first + 4]
+        numbers = [point for point in part if point[1] is not None]
+        chosen = {id(point) for point in part if point[1] is None}
+        if numbers:
+            chosen |= {id(min(numbers, key=_number)), id(max(numbers, key=_number))}
+        kept += [point for point in part if id(point) in chosen]
+    return kept
+
+
+def _number(point: Point) -> float:
+    return point[1] if point[1] is not None else 0.0
+
+
+@dataclass(slots=True)
+class Track:
+    """What one rule looked at. others: alerts that there was no room for."""
+
+    rule: Rule
+    series: dict[tuple[str, str], Series] = field(default_factory=dict)
+    others: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def condition(self) -> ValueCondition | None:
+        """None: the rule looks at no single number; its points are 1 while the alert fires, else 0."""
+        return self.rule.condition if isinstance(self.rule.condition, ValueCondition) else None
+
+
+class ValueTracks:
+    """Sees every entry of a replay. An alert's rules are looked up once: its labels are taken for fixed."""
+
+    def __init__(self, rulebook: Rulebook, since: datetime | None = None) -> None:
+        self.tracks = {rule.name: Track(rule) for rule in rulebook.rules}
+        self._since = since
+        self._known: dict[tuple[str, str], list[Track]] = {}
+
+    def note(self, entry: Entry) -> None:
+        if self._since is not None and entry.at < self._since:
+            return
+        for signal in entry.signals:
+            for track in self._tracks_of(signal):
+                self._add(track, signal, entry.at)
+
+    def _tracks_of(self, signal: Signal) -> Iterable[Track]:
+        alert = (signal.source, signal.key)
+        found = self._known.get(alert)
+        if found is None:
+            if len(self._known) >= _KNOWN_LIMIT:
+                self._known.clear()
+            found = [track for track in self.tracks.values() if all_match(track.rule.matchers, signal.labels)]
+            self._known[alert] = found
+        return found
+
+    def _add(self, track: Track, signal: Signal, at: datetime) -> None:
+        alert = (signal.source, signal.key)
+        series = track.series.get(alert)
+        if series is None:
+            if len(track.series) >= SERIES_LIMIT:
+                if len(track.others) < _KNOWN_LIMIT:
+                    track.others.add(alert)
+                return
+            series = track.series[alert] = Series(_name(signal))
+        if track.condition is not None:
+            series.add(at, None if signal.status is SignalStatus.RESOLVED else number_of(signal, track.condition))
+        elif signal.status is SignalStatus.OCCURRED:
+            series.add(at, 0.0 if signal.passed else 1.0)
+        else:
+            series.add(at, 0.0 if signal.status is SignalStatus.RESOLVED else 1.0)
+
+
+def number_of(signal: Signal, condition: ValueCondition) -> float | None:
+    """The number that the condition looks at; as a multiple of its baseline where the alert carries one."""
+    kind, _, name = condition.source.partition(".")
+    if kind == "annotations":
+        number = read_number(signal.annotations.get(name))
+    elif kind == "labels":
+        number = read_number(signal.labels.get(name))
+    else:
+        number = finite(signal.value)
+    if condition.baseline is not None and condition.baseline.annotation is not None:
+        return times_baseline(number, read_number(signal.annotations.get(condition.baseline.annotation)))
+    return number
+
+
+def bounds_of(condition: ValueCondition | None) -> list[float]:
+    """The bounds to compare `number_of` with; [] when they are multiples of a median that only the evaluator knows."""
+    if condition is None or (condition.baseline is not None and condition.baseline.annotation is None):
+        return []
+    return [each for each in (condition.above, condition.below, *(condition.between or ())) if each is not None]
+
+
+def _name(signal: Signal) -> str:
+    where = signal.labels.get("pod") or signal.labels.get("instance") or signal.labels.get("deployment") or signal.key
+    return one_line(f"{signal.labels.get('alertname', signal.source)} {where}", 60)
