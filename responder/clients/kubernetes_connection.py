@@ -145,7 +145,7 @@ async def _load(kubeconfig: str | None) -> tuple[Any, str]:
     except config.ConfigException as error:
         # Its text can quote the whole user entry, token included.
         if str(error).startswith("Service "):
-            raise SettingsError("KUBECONFIG: it and ~/.kube/config name no file, and this is no pod with a service account") from None
+            raise SettingsError("KUBECONFIG and ~/.kube/config name no file, and this is no pod with a service account") from None
         raise SettingsError("KUBECONFIG: an entry is missing, or a file that it names") from None
     except (unreadable, KeyError, TypeError, AttributeError, OSError, ValueError) as error:
         raise SettingsError(
