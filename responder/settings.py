@@ -254,6 +254,7 @@ def _variable(name: str) -> str:
 def _hint(bare: str) -> str:
     known = [name.upper() for name in Settings.model_fields]
     known += [f"{name.upper()}_FILE" for name in sorted(SECRETS)]
+    known += sorted(OF_THE_CLIENT)
     near = difflib.get_close_matches(bare.upper(), known, n=1, cutoff=0.6)
     return f"; did you mean {PREFIX}{near[0]}?" if near else ""
 

@@ -166,11 +166,11 @@ def build_metrics() -> Metrics:
         intake=intake,
         intake_rejected=counter("intake_rejected_total", "Deliveries answered with an error.", "source", "status"),
         decisions=counter("decisions_total", "Decisions of the evaluator.", "kind"),
-        incidents=gauge("incidents", "Incidents on record.", "status"),
+        incidents=gauge("incidents", "Open incidents.", "status"),
         outbox_pending=gauge("outbox_pending", "Messages waiting to be delivered."),
         outbox_delivered=counter("outbox_delivered_total", "Messages delivered.", "to"),
         outbox_failed=counter("outbox_failed_total", "Attempts to deliver that failed.", "to"),
-        rollback_runs=counter("rollback_runs_total", "Finished runs of plans.", "outcome"),
+        rollback_runs=counter("rollback_runs_total", "Closed incidents.", "outcome"),
         rulebook_reload_ok=gauge("rulebook_reload_ok", "1 when the newest rulebook is in force, 0 when it was refused."),
         evaluation_lag=gauge("evaluation_lag_seconds", "Age of the newest journal entry when it was evaluated."),
     )

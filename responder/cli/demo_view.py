@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -160,16 +160,24 @@ def _incident(incident: Mapping[str, Any]) -> Group:
     for step in incident["steps"]:
         line = Text("Step     ")
         line.append(f"{step['status']:<10}", style=_STEP_STYLES.get(step["status"], ""))
-        line.append(f" {step['name']}  {step['output']}"[: _WIDTH - 26])
+        line.append(f" {step['name']}  {step['output']}")
         lines.append(line)
-    return Group(*lines)
+    return _cut(lines)
 
 
 def _events(incident: Mapping[str, Any]) -> Group:
-    return Group(*(Text(f"  {event['at'][11:19]} {event['text']}"[: _WIDTH - 6], style="dim") for event in incident["events"]))
+    return _cut(Text(f"  {event['at'][11:19]} {event['text']}", style="dim") for event in incident["events"])
 
 
 def _told(picture: Picture) -> Group:
-    lines = [Text(f"Slack    {line}"[: _WIDTH - 6]) for line in picture.slack]
-    lines += [Text(f"Page     {line}"[: _WIDTH - 6]) for line in picture.statuspage]
-    return Group(*lines) if lines else Group(Text("Nobody has been told anything yet.", style="dim"))
+    lines = [Text(f"Slack    {line}") for line in picture.slack]
+    lines += [Text(f"Page     {line}") for line in picture.statuspage]
+    return _cut(lines) if lines else Group(Text("Nobody has been told anything yet.", style="dim"))
+
+
+def _cut(lines: Iterable[Text]) -> Group:
+    """Each on one line of the terminal, and cut visibly when it is longer."""
+    shown = list(lines)
+    for line in shown:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return Group(*shown)

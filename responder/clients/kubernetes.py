@@ -5,6 +5,7 @@ Typed models silently drop template fields they don't know, so nothing here deco
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,6 +21,7 @@ from responder.errors import NotFoundError, ResponderError
 
 FIELD_MANAGER = "responder"
 _LIST_PAGE = 500
+_WORTH_A_WARNING = 4  # failures in a row
 
 _log = structlog.get_logger(__name__)
 
@@ -152,7 +154,9 @@ def retry_for_ever(doing: str) -> AsyncRetrying:
 
     def tell(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        _log.info("kubernetes_try_again", doing=doing, attempt=state.attempt_number, reason=str(error))
+        # The server ends every watch after some minutes: only what goes on is worth a warning.
+        level = logging.WARNING if state.attempt_number >= _WORTH_A_WARNING else logging.INFO
+        _log.log(level, "kubernetes_try_again", doing=doing, attempt=state.attempt_number, reason=str(error))
 
     wait = wait_random_exponential(multiplier=0.1, max=30)
     return AsyncRetrying(wait=wait, retry=retry_if_exception_type(ResponderError), before_sleep=tell)

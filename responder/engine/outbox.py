@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState
 from tenacity.wait import wait_base, wait_exponential_jitter
 
 from responder.domain.notification import Delivery
-from responder.errors import NotFoundError, OutcomeUnknownError, PermanentError, TemporaryError
+from responder.errors import NotFoundError, OutcomeUnknownError, PermanentError, ResponderError, TemporaryError
 from responder.ports import Clock, Notifier, Outbox
 
 GIVE_UP_AFTER = timedelta(hours=24)
@@ -237,7 +237,9 @@ def _facts(delivery: Delivery) -> dict[str, object]:
 
 
 def _place_of(error: Exception) -> str:
-    """What went wrong and where, without the error's own words: a library may put a secret into them."""
+    """Our own errors in their words. Of others only what and where: a library may put a secret into its words."""
+    if isinstance(error, ResponderError):
+        return str(error)
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{where}"

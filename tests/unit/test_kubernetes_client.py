@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
-from responder.clients.kubernetes import DEPLOYMENTS, PODS, KubernetesClient
+from responder.clients.kubernetes import DEPLOYMENTS, PODS, KubernetesClient, retry_for_ever
 from responder.clients.kubernetes_errors import JSON_PATCH, Call, error_of_answer
 from responder.errors import (
     ConflictError,
@@ -252,3 +253,19 @@ def _all_that_is_shown(error: BaseException) -> str:
     import traceback
 
     return "".join(traceback.format_exception(error))
+
+
+async def test_a_watch_that_ends_is_no_news_but_a_cluster_that_stays_away_is() -> None:
+    failures = iter([UnreachableError("nobody listens")] * 5)
+
+    async def change() -> str:
+        for failure in failures:
+            raise failure
+        return "seen"
+
+    with structlog.testing.capture_logs() as lines:
+        assert await retry_for_ever("watch it").copy(sleep=_at_once)(change) == "seen"
+    assert [line["log_level"] for line in lines] == ["info", "info", "info", "warning", "warning"]
+
+
+async def _at_once(_seconds: float) -> None: ...

@@ -19,7 +19,7 @@ from tenacity import wait_fixed
 from responder.clients.http import new_client
 from responder.domain.notification import Delivery, Moment
 from responder.engine.outbox import DeliveryOutcome, OutboxWorker
-from responder.errors import OutcomeUnknownError, PermanentError, TemporaryError
+from responder.errors import JournalUnavailableError, OutcomeUnknownError, PermanentError, TemporaryError
 from responder.notifiers.slack import Slack
 from responder.notifiers.statuspage import Statuspage
 from responder.ports import Notifier, Outbox, OutboxEntry
@@ -276,6 +276,8 @@ async def test_a_notifier_that_is_not_configured_any_more_blocks_nothing(databas
 class Flaky:
     """An outbox whose calls are counted and fail as often as was ordered."""
 
+    error: Exception = OSError("disk full")
+
     def __init__(self, inner: Outbox, **failures: int) -> None:
         self._inner = inner
         self.failures = failures
@@ -288,7 +290,7 @@ class Flaky:
             self.calls[name] += 1
             if self.failures.get(name, 0) > 0:
                 self.failures[name] -= 1
-                raise OSError("disk full")
+                raise self.error
             return await call(*args)
 
         return flaky
@@ -303,6 +305,15 @@ async def test_a_database_that_fails_for_a_while_loses_and_doubles_nothing(call:
     await Harness(database, {"slack": slack}, outbox=flaky).until_empty()
     assert slack.delivered == (["inc_7-2"] if call == "give_up" else ["inc_7-1", "inc_7-2"])
     assert flaky.failures[call] == 0
+
+
+async def test_the_log_says_in_our_words_why_the_database_fails(database: Database) -> None:
+    flaky: Any = Flaky(database.outbox, begin=1)
+    flaky.error = JournalUnavailableError("the database can't be used: disk is full")
+    await told(database, ["slack"])
+    with capture_logs() as logs:
+        await Harness(database, {"slack": Scripted()}, outbox=flaky).until_empty()
+    assert [line["error"] for line in logs if line["log_level"] == "error"] == ["the database can't be used: disk is full"]
 
 
 async def test_with_nothing_to_do_the_worker_rests_until_it_is_woken(database: Database) -> None:

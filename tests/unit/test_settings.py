@@ -104,6 +104,7 @@ def test_a_secret_file_that_can_not_be_used_is_refused(content: bytes | None, ex
         pytest.param("WEBHOOK_TOKEN", "hünter2", "must be printable ASCII without blanks", id="a token outside ASCII"),
         pytest.param("WEBHOOK_TOKEN", "", "set but empty", id="an empty token"),
         pytest.param("RULES", "", "set but empty", id="an empty path"),
+        pytest.param("TOEKN", "hunter2", "did you mean RESPONDER_TOKEN?", id="a slip in a variable of the commands"),
         pytest.param("WEBHOK_TOKEN", "hunter2", "did you mean RESPONDER_WEBHOOK_TOKEN?", id="a slip of the pen"),
         pytest.param(
             "SLACK_WEBHOOK_URL_FIL", "/x", "did you mean RESPONDER_SLACK_WEBHOOK_URL_FILE?", id="a slip in a file variable"
