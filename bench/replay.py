@@ -52,7 +52,7 @@ def signals(count: int) -> Iterator[tuple[datetime, tuple[Signal, ...]]]:
             status = SignalStatus.FIRING
             if began is None:
                 began = firing[number] = now
-            elif chance.random() < 0.2:
+            elif chance.random() < 1 / 12:  # an hour of trouble, told every five minutes
                 status = SignalStatus.RESOLVED
                 del firing[number]
             group.append(one(number, status, began, now, chance.choice(_VALUES)))

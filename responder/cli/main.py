@@ -21,6 +21,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "targets": ("responder.cli.operator", "targets"),
     "versions": ("responder.cli.operator", "versions"),
     "rules": ("responder.cli.operator", "rules"),
+    "explain": ("responder.cli.explain", "explain"),
 }
 
 

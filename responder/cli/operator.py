@@ -80,16 +80,24 @@ def versions(client: ServiceClient, target: str, as_json: bool) -> None:
 @_JSON
 @pass_client
 def rules(client: ServiceClient, as_json: bool) -> None:
-    """Show what each rule waits for."""
+    """Show what each rule waits for, and why; `responder explain <rule>` says more."""
     answer, listed = client.get_rows("rules", "rules")
     if as_json:
         _print_json(answer)
         return
     rows = [
-        [one["rule"], one["group"] or "-", one["state"], _time(one["since"]), _time(one["due_at"]), one["reason"]]
+        [one["rule"], one["group"] or "-", one["state"], _time(one["since"]), _time(one["due_at"]), _latest(one)]
         for one in listed
     ]
-    print_table(["RULE", "GROUP", "STATE", "SINCE (UTC)", "DUE (UTC)", "REASON"], rows, empty="No rule has seen an alert.")
+    print_table(["RULE", "GROUP", "STATE", "SINCE (UTC)", "DUE (UTC)", "REASON"], rows, empty="No rules are declared.")
+
+
+def _latest(one: Mapping[str, Any]) -> str:
+    """Why a group is as it is; of a rule without one, what it decided last."""
+    decisions = one.get("decisions")
+    if one["state"] != "inactive" or not decisions:
+        return str(one["reason"])
+    return f"{one['reason']}; last, at {_time(decisions[0]['at'])}: {decisions[0]['reason']}"
 
 
 def _workload(place: Mapping[str, Any]) -> str:
