@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Collection
 
 from responder.domain.decision import Decision, DecisionKind
 
 PER_GROUP = 5
-GROUPS_LIMIT = 5_000
+GROUPS_LIMIT = 2_000
 
 
 class DecisionLog:
     """Of decisions to ignore only the latest is kept, and only until something happens."""
 
     def __init__(self) -> None:
-        self._groups: OrderedDict[tuple[str, str], deque[Decision]] = OrderedDict()
+        # Tuples: an empty deque alone takes more than half a KiB.
+        self._groups: OrderedDict[tuple[str, str], tuple[Decision, ...]] = OrderedDict()
 
     def note(self, decision: Decision) -> None:
         if not decision.rule:
             return
         key = (decision.rule, decision.group)
-        kept = self._groups.get(key)
-        if kept is None:
-            kept = self._groups[key] = deque(maxlen=PER_GROUP)
-            if len(self._groups) > GROUPS_LIMIT:
-                self._groups.popitem(last=False)
-        else:
-            self._groups.move_to_end(key)
-            if kept[-1].kind is DecisionKind.IGNORE:
-                kept.pop()
-        kept.append(decision)
+        kept = self._groups.pop(key, ())
+        if kept and kept[-1].kind is DecisionKind.IGNORE:
+            kept = kept[:-1]
+        self._groups[key] = (*kept, decision)[-PER_GROUP:]
+        if len(self._groups) > GROUPS_LIMIT:
+            self._groups.popitem(last=False)
 
     def keep_only(self, rules: Collection[str]) -> None:
         """Forget rules that are not in force any more."""
