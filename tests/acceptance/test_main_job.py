@@ -128,9 +128,10 @@ async def the_main_job(
     await timeline.until("Prometheus fires", prometheus.alerts, lambda alerts: any(one["state"] == "firing" for one in alerts))
 
     # The rule holds the alert for its duration, for all to see.
-    (waiting,) = await timeline.until(
-        "the rule is pending", service.rules, lambda rules: bool(rules) and rules[0]["state"] == "pending"
-    )
+    async def waiting_rules() -> list[dict[str, Any]]:
+        return [one for one in await service.rules() if one["state"] == "pending"]
+
+    (waiting,) = await timeline.until("the rule is pending", waiting_rules, bool)
     assert (waiting["rule"], waiting["target"], waiting["values"]) == ("error_rate_spike", "app", [0.12])
     held = datetime.fromisoformat(waiting["due_at"]) - datetime.fromisoformat(waiting["since"])
     assert held.total_seconds() == 6
