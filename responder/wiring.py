@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import socket
 import time
@@ -311,6 +312,7 @@ class _Parts:
 
     def _changed(self, rulebook: Rulebook, keeper: LedgerKeeper, notifiers: Collection[str]) -> None:
         """Another rulebook comes into force: for those who can't just look."""
+        gc.unfreeze()  # what was frozen after the start holds the old state, which may go now
         keeper.follow(rulebook.targets)
         self._log.keep_only({rule.name for rule in rulebook.rules})
         warn_about_notifiers(rulebook, notifiers)

@@ -39,11 +39,15 @@ def serve() -> None:
 async def _serve(settings: Settings) -> None:
     from responder.wiring import serving
 
+    loop = asyncio.get_running_loop()
+    asked_early = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, asked_early.set)  # by default it would end the process
     async with serving(settings) as service:
-        loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, service.stop)
         loop.add_signal_handler(signal.SIGHUP, service.reload_soon)
+        if asked_early.is_set():
+            service.reload_soon()
         await service.load_credentials()
         gc.collect()
         gc.freeze()  # what the start has made stays: the collector need not look through it again and again

@@ -32,6 +32,7 @@ def run_test(rulebook: Rulebook, test: RuleTest) -> Course:
     asked = {each.at for each in test.expectations}
     last = max([*deliveries, *asked], default=timedelta(0))
     end = last + AFTERWARDS if test.until is None else test.until
+    decisions += evaluator.tick(START)  # rules that count from the start begin to
     for at in sorted({*deliveries, *asked}):
         if at > end:
             break
