@@ -83,13 +83,16 @@ class ShortCutProtocol(HttpToolsProtocol):
         if self._endpoint is not None:  # only a part of it has come
             self._endpoint, body = None, self._body
             self._body = []
-            super().on_headers_complete()
+            self._go_the_ordinary_way()
             for part in body:
                 super().on_body(part)
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
         self._in_head = True
+        if self._short_cuts:  # the scope is made when it is needed
+            self.url, self.headers, self.expect_100_continue = b"", [], False
+        else:
+            super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._forget_head()
@@ -97,7 +100,15 @@ class ShortCutProtocol(HttpToolsProtocol):
         if endpoint is not None and self._is_usual():
             self._endpoint = endpoint
         else:
-            super().on_headers_complete()
+            self._go_the_ordinary_way()
+
+    def _go_the_ordinary_way(self) -> None:
+        if self._short_cuts:
+            url, headers, expects = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.url, self.expect_100_continue = url, expects
+            self.headers += headers
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         if self._endpoint is None:
