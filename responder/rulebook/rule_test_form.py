@@ -11,6 +11,7 @@ from responder.domain.decision import DecisionKind
 from responder.domain.quantity import parse_duration
 from responder.domain.rule_state import GroupState
 from responder.domain.rulebook import Response, Severity
+from responder.domain.wording import one_line
 from responder.rulebook.scalar import Duration, LabelName, Number, PositiveDuration, ValueSource
 from responder.rulebook.series import Sample, parse_series
 from responder.rulebook.strict_form import Form
@@ -38,6 +39,12 @@ def _read_moment(value: object) -> timedelta:
 
 
 Moment = Annotated[timedelta, BeforeValidator(_read_moment), WithJsonSchema({"type": ["string", "integer"], "examples": ["2m"]})]
+
+
+def _one_line(name: str) -> str:
+    if not name.strip() or one_line(name, len(name)) != name:
+        raise ValueError("must be one line of text")
+    return name
 
 
 def _not_empty(values: tuple[object, ...]) -> tuple[object, ...]:
@@ -109,7 +116,7 @@ class TestForm(Form):
 
     __test__ = False  # pytest: this is no test
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
     interval: PositiveDuration | None = None
     labels: Annotated[dict[LabelName, str], Field(default_factory=dict, description="Labels that all inputs have.")]
     inputs: tuple[InputForm, ...] = ()

@@ -9,8 +9,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from responder.actions.registry import PARAMETERS
 from responder.cli.main import cli
+from responder.engine.timeline import run_test
+from responder.errors import RulebookError
+from responder.rulebook.rule_tests import read_rule_tests
 from responder.rulebook.series import parse_series
 
 RULES = """\
@@ -197,11 +203,11 @@ def test_json_says_what_differs(tmp_path: Path) -> None:
 
 def test_junit_holds_what_failed(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
-    more = "  - {name: 'nothing \\x01', expect: []}\n".replace("'", '"')
+    more = "  - {name: nothing < & >, expect: []}\n"
     run(tmp_path, one(ALERT, "", more), "--junit", str(report))
     suite = ET.parse(report).getroot()[0]
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "0")
-    assert [case.get("name") for case in suite] == ["it", "nothing \N{REPLACEMENT CHARACTER}"]
+    assert [case.get("name") for case in suite] == ["it", "nothing < & >"]
     assert "not expected at 2m" in (suite[0][0].text or "")
 
 
@@ -233,3 +239,24 @@ def test_the_example_of_the_documentation_passes(tmp_path: Path) -> None:
     path.write_text(snippet.replace("../paperless-maverick.yaml", str(root / "rules" / "paperless-maverick.yaml")))
     result = CliRunner().invoke(cli, ["test", str(path)])
     assert result.exit_code == 0, result.output
+
+
+_SHIPPED = (Path(__file__).parents[2] / "rules" / "tests" / "paperless-maverick.test.yaml").read_text()[:4000]
+_FRAGMENTS = st.sampled_from(
+    ["[", "{", "- ", ": ", "&a ", "*a", "'", '"', "|\n", "null", "1e999", "x99999", "-5m", "\t", "\n", "é", "_x"]
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, len(_SHIPPED)), st.integers(0, 40), st.lists(_FRAGMENTS, max_size=3).map("".join))
+def test_a_mangled_file_is_run_or_refused_with_positions(tmp_path: Path, start: int, cut: int, inserted: str) -> None:
+    path = tmp_path / "mangled.test.yaml"
+    text = _SHIPPED.replace("../paperless-maverick.yaml", str(Path(__file__).parents[2] / "rules" / "paperless-maverick.yaml"))
+    path.write_text(text[:start] + inserted + text[start + cut :])
+    try:
+        loaded = read_rule_tests(path, PARAMETERS)
+    except RulebookError as error:
+        assert all(re.match(r"[^\n]+?(:[0-9]+:[0-9]+)?: [^\n]+\Z", line) for line in error.problems)
+        return
+    for test in loaded.tests:
+        run_test(loaded.rulebook, test)
