@@ -216,11 +216,10 @@ class Evaluator:
                     match = Match(watch, member.target, member.group)
                     decisions.append(self._membership.count(match, signal, reading, now, counts=False))
                 continue
-            verdict, value = self._membership.verdict_of(member, reading, now)
+            verdict, member.value = self._membership.verdict_of(member, reading, now)
             if verdict is not member.verdict:
-                why = reasons.verdict_of(member, verdict, value)
+                why = reasons.verdict_of(member, verdict, member.value)
                 decisions.append(self._membership.place(member, verdict, seen, now, why))
-            member.value = value
         return decisions or reasons.UPDATED
 
     def _resolve(self, alert: Alert | None, signal: Signal, now: datetime) -> str | list[Decision]:

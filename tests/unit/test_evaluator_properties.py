@@ -142,10 +142,12 @@ def test_a_restored_snapshot_behaves_like_the_original_in_everything(steps: list
     for step in steps:
         if step.restart:
             copy = restarted(copy)
-        assert advance(copy, step) == advance(original, step) if copy is not original else advance(original, step) is not None
+        # As text: NaN is not equal to another NaN.
+        found = repr(advance(original, step))
+        assert copy is original or repr(advance(copy, step)) == found
         assert copy.snapshot() == original.snapshot()
-        assert list(copy.groups()) == list(original.groups())
-        assert copy.firing() == original.firing()
+        assert repr(list(copy.groups())) == repr(list(original.groups()))
+        assert repr(copy.firing()) == repr(original.firing())
         assert copy.next_due() == original.next_due()
         for view in original.groups():
             assert copy.is_active(view.rule, view.group) == original.is_active(view.rule, view.group)
@@ -191,7 +193,11 @@ def test_a_slower_second_alertmanager_changes_nothing(steps: list[Step], delay: 
     steps = [step for step in steps if step.signals]
     fixed = {signal.key: signal.labels for step in steps for signal in step.signals or ()}
     first = [
-        (step.now, tuple(replace(signal, labels=fixed[signal.key]) for signal in step.signals or () if _lasts(signal)))
+        # Without a number: the slower half may repeat an older one, which is then the latest word; these rules don't read it.
+        (
+            step.now,
+            tuple(replace(signal, labels=fixed[signal.key], value=None) for signal in step.signals or () if _lasts(signal)),
+        )
         for step in _ordered(steps)
     ]
     second = [(now + seconds(delay), body) for now, body in first]
