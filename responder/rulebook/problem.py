@@ -24,7 +24,8 @@ class Problem:
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{self.file}:{self.line}:{self.column}: {where}{self.what}{hint}"
+        text = f"{self.file}:{self.line}:{self.column}: {where}{self.what}{hint}"
+        return text.replace("\r", "\\r").replace("\n", "\\n")  # quoted words may hold them; a problem is one line
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
