@@ -7,7 +7,13 @@ from collections import Counter
 from collections.abc import Generator
 from typing import TypeVar
 
+import hypothesis
 import pytest
+
+# The same examples for the same code, so that CI refuses a change and not the luck of the day; at a desk each run tries others.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
