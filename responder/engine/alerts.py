@@ -93,8 +93,8 @@ class Alert:
         self.members = tuple(members)
         self.hears_repeats = any(member.watch.hears_repeats for member in members)
 
-    def renamed(self, alert_id: AlertId, start: datetime) -> Alert:
-        """The same words under another identity, for what follows from this alert but is not its episode."""
+    def words_of(self, alert_id: AlertId, start: datetime) -> Alert:
+        """A copy of the present words, for a stand-in; under an identity that need not be this alert's."""
         reading = Reading(self.labels, self.label_names, self.texts, self.value, self.link)
         return Alert(alert_id, start, dated=True, reading=reading)
 

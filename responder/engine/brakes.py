@@ -8,7 +8,6 @@ from datetime import datetime
 
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.reading import Verdict
-from responder.domain.rule_state import GroupState
 from responder.engine import reasons
 from responder.engine.alerts import Member
 from responder.engine.group import Group
@@ -66,7 +65,7 @@ class Brakes:
         """What holds a group back beyond its `for`; "" when nothing does."""
         gate = self._gates.get(watch.index)
         if gate is not None and gate.members:
-            return reasons.held_back(next(iter(gate.members)).alert.name)
+            return reasons.held_back(min(gate.members, key=lambda member: member.alert.id).alert.name)
         acted = self._acted.get(target) if watch.rule.settle else None
         if acted is not None and later(acted, watch.rule.settle) > now:
             return reasons.settling(acted, now)
@@ -112,7 +111,7 @@ class Brakes:
             gate.members.pop(member, None)
             if not gate.members:
                 gate.opened_at = at
-                freed = [group for group in gate.held if group.state is GroupState.PENDING]
+                freed = sorted(gate.held, key=lambda group: group.order)
                 gate.held.clear()
         rule = watch.rule
         text = reasons.gate(why, is_open=not gate.members)

@@ -58,7 +58,7 @@ class Evaluator:
         decisions = self.tick(now)
         self._ended.forget(now)
         plain: dict[str, Decision] = {}
-        for signal in signals:
+        for signal in self._table.gates_first(signals):
             alert_id = (signal.source, signal.key)
             alert = self._alerts.get(alert_id)
             if signal.id and not self._seen.is_new(signal.source, signal.id, now):
@@ -88,6 +88,7 @@ class Evaluator:
         decisions: list[Decision] = []
         while (due := self._timers.pop(now)) is not None:
             at, rank, owner = due
+            self._groups.moment = at
             if rank == groups.RANK:
                 decisions.append(self._membership.groups.wake(owner, now))
             elif rank == happenings.RANK:
@@ -97,6 +98,7 @@ class Evaluator:
             if self._further:
                 decisions += self._further
                 self._further.clear()
+        self._groups.moment = now
         return decisions
 
     def acted(self, target: str, at: datetime) -> None:

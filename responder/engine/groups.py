@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.reading import Verdict
@@ -22,6 +22,8 @@ CLEARED_LIMIT = 10_000
 RANK = 2
 """Of groups among timers: at the same instant, what changes their members comes first."""
 
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
 _PENDING, _FIRING = GroupState.PENDING, GroupState.FIRING
 _HOLDS, _CALM = Verdict.HOLDS, Verdict.CALM
 
@@ -30,6 +32,8 @@ class Groups:
     """Every group that has members, and when others were last cleared.
 
     kept: names of the alerts' texts. further: takes decisions that follow from another one.
+    moment: up to when time has passed. While a late tick makes up for lost time it is earlier than the tick itself: what is due
+    after it has to wait for its turn.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Groups:
         self._brakes = brakes
         self._outbreak = outbreak
         self._further = further
+        self.moment = LONG_AGO
         self._groups: dict[tuple[int, str], Group] = {}
         self._numbers = 0
         self._cleared: OrderedDict[tuple[int, str], datetime] = OrderedDict()
@@ -101,7 +106,7 @@ class Groups:
             group.due = self._brakes.due(watch, group.target, group.text, since)
         else:
             group.due = watch.due(since)
-        if group.due is not None and group.due <= now:
+        if group.due is not None and group.due <= self.moment:
             return self._come_due(group, now)
         return self._wait(group, now, why)
 
@@ -123,7 +128,8 @@ class Groups:
     def _keep_firing(self, group: Group, member: Member, at: datetime, now: datetime, why: str) -> Decision:
         keep = group.watch.rule.keep_firing_for
         until = later(at, keep)
-        ghost = StandIn(member.alert, group.watch, group.target, group.text, at)
+        words = member.alert.words_of(member.alert.id, member.alert.start)
+        ghost = StandIn(words, group.watch, group.target, group.text, at)
         ghost.tell(reasons.kept_firing(member, keep), member.value)
         self.put_ghost(group, ghost, until)
         return group.ignore(now, f"{why}; {reasons.goes_on_firing(until, now)}")
@@ -161,7 +167,7 @@ class Groups:
         watch = group.watch
         group.since = first.since
         group.due = self._brakes.due(watch, group.target, group.text, first.since) if watch.is_braked else watch.due(first.since)
-        if group.due is None or group.due > now:
+        if group.due is None or group.due > self.moment:
             return self._wait(group, now, reasons.NOT_YET)
         group.state = _FIRING
         group.fired_at = now

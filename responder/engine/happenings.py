@@ -61,6 +61,7 @@ class Happenings:
             member.wake = None
             if was is Verdict.CALM:
                 return ignore(member, now, why)
+            since = now
         return self._membership.place(member, verdict, member.since if verdict is was else since, now, why)
 
     def end(self, alert_id: AlertId, now: datetime, why: str) -> list[Decision]:

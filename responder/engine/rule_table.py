@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from sys import intern
 from typing import NamedTuple
 
 from responder.domain.reading import finite
 from responder.domain.rule_state import group_text
 from responder.domain.rulebook import Rulebook
+from responder.domain.signal import Signal
 from responder.engine.matcher_index import MatcherIndex
 from responder.engine.watches import Reading, Role, Watch, kept_annotations, watches_of
 
@@ -38,6 +39,9 @@ class RuleTable:
         self.by_name = {watch.rule.name: watch for watch in self.watches if watch.role is Role.RULE}
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}  # label names that alerts share
         self._rules = MatcherIndex([(watch.matchers, watch) for watch in self.watches if watch.condition is not None])
+        gates = [(watch.matchers, watch) for watch in self.watches if watch.role is Role.GATE]
+        self._gates = MatcherIndex(gates)
+        self.has_gates = bool(gates)
         # A target without matchers is spoken of only by the rules that name it.
         self._targets = MatcherIndex([(t.matchers, t.name) for t in rulebook.targets.values() if t.matchers])
 
@@ -64,6 +68,12 @@ class RuleTable:
             pairs = [(name, labels.get(name, "")) for name in watch.by]
             matches += [Match(watch, target, group_text(target, pairs) if pairs else target) for target in targets]
         return matches, lost
+
+    def gates_first(self, signals: Sequence[Signal]) -> Sequence[Signal]:
+        """Of what arrives together, first that which makes rules hold back; the rest in the order given."""
+        if not self.has_gates or len(signals) < 2:
+            return signals
+        return sorted(signals, key=lambda signal: not self._gates.matching(signal.labels))
 
     def read(self, labels: Mapping[str, str], texts: tuple[str | None, ...], value: float | None, link: str) -> Reading:
         names = tuple(labels)

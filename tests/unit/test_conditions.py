@@ -410,6 +410,11 @@ def test_a_rule_held_back_says_by_what() -> None:
     assert decision.began_at == at(10), "the trouble began before it was held back"
 
 
+def test_of_what_arrives_together_the_dependency_is_looked_at_first() -> None:
+    subject = evaluator(rule(seconds=0, unless=DOWN))
+    assert kinds(send(subject, 0, alert("HighErrorRate", started=0), down())) == [IGNORE, WAIT]
+
+
 def test_unless_asks_nobody_either() -> None:
     subject = evaluator(rule(seconds=0, condition=ValueCondition(above=1), unless=DOWN))
     assert play(subject, [(0, down()), (1, alert("HighErrorRate", started=1, text=None))]) == [(1, "wait")]

@@ -531,6 +531,13 @@ def test_a_point_event_joins_the_group_of_an_alert_that_fires() -> None:
     assert kinds(subject.tick(at(605))) == [CLEAR]
 
 
+def test_an_event_that_ends_and_comes_again_in_one_instant() -> None:
+    subject = evaluator(rule(seconds=0))
+    decisions = send(subject, 10, event(5), resolve(6), event(7))
+    assert kinds(decisions) == [RESPOND, CLEAR, RESPOND]
+    assert kinds(subject.tick(at(610))) == [CLEAR]
+
+
 def test_an_event_that_comes_after_a_newer_check_passed_is_no_news() -> None:
     subject = evaluator(rule(seconds=0))
     send(subject, 10, event(10, passed=True))

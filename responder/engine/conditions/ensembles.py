@@ -114,6 +114,7 @@ class Ensembles:
             lead, words = standing.lead, ensemble.words()
             if stand_in is None:
                 stand_in = ensemble.member = StandIn(lead.alert, ensemble.watch, ensemble.target, ensemble.group, lead.since)
+            stand_in.alert = lead.alert.words_of(stand_in.alert.id, stand_in.alert.start)
             stand_in.tell(words, lead.value)
             if stand_in.verdict is not standing.verdict or stand_in.since != lead.since:
                 decision = self._groups.place(stand_in, standing.verdict, lead.since, now, words)
@@ -141,7 +142,11 @@ class Ensembles:
         section.put(member, verdict, member.since)
 
     def stand_ins(self) -> Iterator[StandIn]:
-        return (ensemble.member for ensemble in self._ensembles.values() if ensemble.member is not None)
+        """In an order that does not depend on history."""
+        for key in sorted(self._ensembles):
+            member = self._ensembles[key].member
+            if member is not None:
+                yield member
 
 
 def _age(member: Member) -> tuple[datetime, tuple[str, str]]:

@@ -100,9 +100,6 @@ class Tallies:
 
     def wake(self, tally: Tally, at: datetime, now: datetime) -> Decision | None:
         """What time alone changes; None when that is nothing."""
-        if tally.member is None and tally.memory.look(at).is_empty:
-            del self._tallies[tally.watch.index, tally.group]
-            return None
         before = tally.member
         decision = self._review(tally, at, now)
         return None if tally.member is before else decision
@@ -132,7 +129,7 @@ class Tallies:
         """What opens the group: the latest that was taken. Of an absence, that which did not happen, from then on."""
         if isinstance(tally.memory, Absence):
             if tally.last is not None:
-                return tally.last.renamed(ABSENT, since)
+                return tally.last.words_of(ABSENT, since)
             return Alert(ABSENT, since, dated=True, reading=self._blank)
         if tally.last is None:
             raise AssertionError("nothing holds before anything was counted")
