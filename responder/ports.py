@@ -23,11 +23,15 @@ Clock = Callable[[], datetime]
 class EntryKind(StrEnum):
     SIGNALS = "signals"
     TICK = "tick"
+    ACTED = "acted"  # a target is about to be rolled back; see `Entry.signals`
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One journal entry. id: ascending, visible in order. signals: () for ticks."""
+    """One journal entry. id: ascending, visible in order.
+
+    signals: () for ticks; for ACTED a point event of our own whose key is the target.
+    """
 
     id: int
     at: datetime

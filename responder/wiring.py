@@ -279,6 +279,7 @@ class _Parts:
             ledger=database.ledger,
             targets=self._targets,
             look=LastLook(facts=facts, targets=self._targets, still_firing=brain.still_firing, clock=wall_clock),
+            note=brain.note_rollback,
             clock=wall_clock,
             secrets=self._settings.secrets(),
         )

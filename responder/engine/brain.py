@@ -15,6 +15,7 @@ import structlog
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.incident import Incident
 from responder.domain.rulebook import Response
+from responder.domain.signal import Signal, SignalStatus
 from responder.engine.conductor import Conductor
 from responder.engine.desk import IncidentDesk
 from responder.engine.evaluator import Evaluator
@@ -27,6 +28,7 @@ _FOLD_BATCH = 250  # entries; in a storm each holds many deliveries
 _HEARD_WITHIN = 2000  # entries, looked through for the newest signals
 _SNAPSHOT_EVERY = 20_000  # signals and ticks
 _CATCH_UP_BATCH = 100  # entries folded for a new rulebook at a time: the live work gets its turn between two
+_OURSELVES = "responder"  # source of what we write into the journal ourselves
 _RETRY_PAUSE = 1.0  # seconds, when the database can't be written
 LONG_SILENCE = timedelta(minutes=10)  # nothing heard for this long before a start: a `resolved` may have been missed
 NEWS_WITHIN = timedelta(minutes=5, seconds=30)  # Alertmanager repeats what it could not deliver at each group_interval (5m)
@@ -104,6 +106,13 @@ class Brain:
     def has_cleared(self, incident: Incident) -> bool:
         """Whether every alert of this incident is over. A number that is missing now is no all-clear."""
         return all(self._evaluator.is_calm(rule, group) for rule, group in incident.groups)
+
+    async def note_rollback(self, target: str) -> None:
+        """Write into the journal that the target is about to be rolled back: rules may want it to settle."""
+        now = self._clock()
+        labels = {"source": _OURSELVES, "target": target}
+        signal = Signal(_OURSELVES, target, SignalStatus.OCCURRED, labels, {}, now, None, now)
+        await self._journal.append(EntryKind.ACTED, now, (signal,))
 
     # --- start ---------------------------------------------------------------------------------------------------
 
@@ -196,6 +205,8 @@ class Brain:
         try:
             async with self._turn_lock:
                 await self._durably(self.resume)
+            if self._evaluator.waits_for_start:
+                await self._durably(lambda: self._journal.append(EntryKind.TICK, self._clock()))
             while True:
                 await self._durably(self._turn)
         finally:
@@ -227,7 +238,7 @@ class Brain:
     def _fold(self, entries: Iterable[Entry]) -> list[Decision]:
         decisions: list[Decision] = []
         for entry in entries:
-            decisions += _advance(self._evaluator, entry)
+            decisions += self._evaluator.fold(entry)
             self._position = entry.id
             self._since_snapshot += max(1, len(entry.signals))
             if entry.kind is EntryKind.SIGNALS:
@@ -314,7 +325,7 @@ class Brain:
         for entry in await self._journal.read(folded, _CATCH_UP_BATCH):
             if entry.id > self._position:
                 break
-            _advance(successor, entry)
+            successor.fold(entry)
             folded = entry.id
         return folded
 
@@ -351,7 +362,3 @@ class Brain:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _advance(evaluator: Evaluator, entry: Entry) -> list[Decision]:
-    return evaluator.tick(entry.at) if entry.kind is EntryKind.TICK else evaluator.observe(entry.signals, entry.at)

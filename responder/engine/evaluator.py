@@ -32,6 +32,7 @@ from responder.engine.rule_table import Match, RuleTable
 from responder.engine.seen_ids import SEEN_FOR
 from responder.engine.state import State
 from responder.engine.watches import Reading, Watch
+from responder.ports import Entry, EntryKind
 
 
 class Evaluator:
@@ -99,6 +100,16 @@ class Evaluator:
                 decisions += self._further
                 self._further.clear()
         self._groups.moment = now
+        return decisions
+
+    def fold(self, entry: Entry) -> list[Decision]:
+        """Take the next entry of the journal."""
+        if entry.kind is EntryKind.SIGNALS:
+            return self.observe(entry.signals, entry.at)
+        decisions = self.tick(entry.at)
+        if entry.kind is EntryKind.ACTED:
+            for signal in entry.signals:
+                self.acted(signal.key, entry.at)
         return decisions
 
     def acted(self, target: str, at: datetime) -> None:

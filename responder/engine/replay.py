@@ -67,6 +67,8 @@ class Replay:
             if entry.kind is EntryKind.SIGNALS:
                 self._keep(evaluator.observe(entry.signals, entry.at))
                 found.signals += len(entry.signals)
+            elif entry.kind is EntryKind.ACTED:
+                evaluator.fold(entry)  # what was rolled back was rolled back, whatever these rules would have done
             found.entries += 1
             if found.first_at is None:
                 found.first_at = entry.at

@@ -52,7 +52,10 @@ def _worth_another_try(error: BaseException) -> bool:
 
 
 class StepRunner:
-    """look: the last look before a rollback's first byte. targets: the declared targets, looked up at the time of use."""
+    """look: the last look before a rollback's first byte. targets: the declared targets, looked up at the time of use.
+
+    note: writes into the journal that a target is about to be rolled back.
+    """
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class StepRunner:
         ledger: Ledger,
         targets: Callable[[], Mapping[str, Target]],
         look: Callable[[Incident, Pin], Awaitable[None]],
+        note: Callable[[str], Awaitable[None]],
         clock: Clock,
         secrets: Sequence[str] = (),
     ) -> None:
@@ -72,6 +76,7 @@ class StepRunner:
         self._ledger = ledger
         self._targets = targets
         self._look = look
+        self._note = note
         self._clock = clock
         self._secrets = secrets
 
@@ -200,6 +205,7 @@ class StepRunner:
         await self._ledger.mark_bad(pin.target, pin.from_version.fingerprint, now, incident_id)
         event = self._desk.event("acting", f"changing {pin.target} from {pin.from_version.version} to {pin.to_version.version}")
         await self._desk.change(incident_id, lambda known: replace(known, acted_at=known.acted_at or now), [event])
+        await self._note(pin.target)
 
     def _clean(self, text: str) -> str:
         for secret in self._secrets:

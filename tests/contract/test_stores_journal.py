@@ -36,9 +36,11 @@ async def fill(database: Database, count: int, minutes: float = 0) -> list[int]:
 async def test_what_was_appended_is_read_back_in_order(database: Database) -> None:
     first = await database.journal.append(EntryKind.SIGNALS, NOW, [signal("a"), signal("b", status=SignalStatus.RESOLVED)])
     second = await database.journal.append(EntryKind.TICK, at(1))
+    third = await database.journal.append(EntryKind.ACTED, at(1), [signal("app")])
     assert await database.journal.read(0, 10) == [
         Entry(first, NOW, EntryKind.SIGNALS, (signal("a"), signal("b", status=SignalStatus.RESOLVED))),
         Entry(second, at(1), EntryKind.TICK),
+        Entry(third, at(1), EntryKind.ACTED, (signal("app"),)),
     ]
 
 

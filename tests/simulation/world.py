@@ -202,6 +202,7 @@ class World:
             ledger=database.ledger,
             targets=lambda: self.rules.targets,
             look=LastLook(facts=facts, targets=lambda: self.rules.targets, still_firing=brain.still_firing, clock=wall),
+            note=brain.note_rollback,
             clock=wall,
             secrets=("hunter2",),
         )
