@@ -25,7 +25,15 @@ import orjson
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from responder.domain.condition import ValueCondition
+from responder.domain.condition import (
+    AllOf,
+    Condition,
+    ConsecutiveCondition,
+    CountCondition,
+    Part,
+    RatioCondition,
+    ValueCondition,
+)
 from responder.domain.decision import DecisionKind
 from responder.domain.matcher import parse_matcher
 from responder.domain.rulebook import Response, Rule, Rulebook, Target, WorkloadRef
@@ -129,6 +137,33 @@ def streams(count: int, rules: int) -> dict[str, float]:
     return found
 
 
+def remembered(count: int) -> dict[str, float]:
+    """Point events per second for conditions that have a memory or join others, all in the window and spread over 100 groups."""
+    conditions: dict[str, Condition] = {
+        "count": CountCondition(1000, timedelta(minutes=5)),
+        "count distinct": CountCondition(20, timedelta(minutes=5), "pod"),
+        "consecutive": ConsecutiveCondition(3),
+        "ratio": RatioCondition(0.5, timedelta(minutes=10), 10),
+        "all": AllOf((Part(ValueCondition(above=0.05)), Part(CountCondition(3, timedelta(minutes=5))))),
+    }
+    found = {}
+    for name, condition in conditions.items():
+        book = rulebook(10, timedelta(0))
+        evaluator = Evaluator(replace(book, rules=tuple(replace(rule, condition=condition, by=()) for rule in book.rules)))
+        events = [
+            replace(
+                alert(n, 10),
+                status=SignalStatus.OCCURRED,
+                started_at=START + timedelta(milliseconds=n),
+                received_at=START + timedelta(milliseconds=n),
+                passed=n % 3 == 0,
+            )
+            for n in range(count)
+        ]
+        found[name] = rate(evaluator, events, START + timedelta(milliseconds=count))
+    return found
+
+
 def pending(count: int) -> float:
     """Repeats per second while so many timers are pending."""
     evaluator = Evaluator(rulebook(10, timedelta(hours=1)))
@@ -173,6 +208,8 @@ def main() -> None:
     for name in results[0]:
         rates = [result[name] for result in results]
         print(f"{name:<16}" + "".join(f"{r:>14,.0f}" for r in rates) + f"{rates[0] / min(rates):>9.2f}x")
+    for name, events in best(partial(remembered, count), 2).items():
+        print(f"{name:<16}{events:>14,.0f} events/s")
     few, many = pending(1_000), pending(100_000 if full else 20_000)
     print(f"repeats with 1 000 timers {few:,.0f}/s, with {100_000 if full else 20_000:,} timers {many:,.0f}/s")
     size, body, seconds = kept(10_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from responder.domain.quantity import format_duration
 
@@ -25,12 +26,14 @@ def spell_number(number: float) -> str:
     return f"{number:.6g}"
 
 
+@lru_cache(256)
 def spell_duration(duration: timedelta) -> str:
     """`2m`, `1h30m`, `45s`; parts of seconds only below one second."""
     whole = timedelta(days=duration.days, seconds=duration.seconds)
     return format_duration(whole if whole > timedelta(0) else duration)
 
 
+@lru_cache(256)
 def spell_time(at: datetime, seen_from: datetime) -> str:
     """Time of day, saying UTC; with the date when it is not the day of `seen_from`."""
     at = _utc(at)

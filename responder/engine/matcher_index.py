@@ -15,6 +15,13 @@ _LITERALS = re.compile(r"[\w \-/:,@]+(?:\|[\w \-/:,@]+)*")
 _Check = Callable[[Mapping[str, str]], bool]
 
 
+KNOWN_LIMIT = 10_000
+"""How many combinations of labels are remembered with what matches them."""
+
+KNOWN_LENGTH = 100
+"""Longer values are not worth the memory."""
+
+
 class MatcherIndex(Generic[T]):
     """Entries under their most selective equality (`alertname` among equals).
 
@@ -26,6 +33,9 @@ class MatcherIndex(Generic[T]):
         self._entries: list[tuple[tuple[_Check, ...], T]] = []  # what the bucket does not say already, and the value
         self._buckets: dict[str, dict[str, list[int]]] = {}
         self._scanned: list[int] = []
+        # What matches depends on these labels alone, and alerts differ in others: pod, instance, …
+        self._names = tuple(dict.fromkeys(matcher.name for matchers, _ in entries for matcher in matchers))
+        self._known: dict[tuple[str | None, ...], list[T]] = {}
         uses: Counter[tuple[str, str]] = Counter(
             (matcher.name, value) for matchers, _ in entries for matcher in matchers for value in _equalities(matcher)
         )
@@ -45,7 +55,18 @@ class MatcherIndex(Generic[T]):
                 bucket.setdefault(value, []).append(number)
 
     def matching(self, labels: Mapping[str, str]) -> list[T]:
-        """Every entry whose matchers all match, in order of declaration."""
+        """Every entry whose matchers all match, in order of declaration. Not to be changed by the caller."""
+        key = tuple(map(labels.get, self._names))
+        found = self._known.get(key)
+        if found is None:
+            found = self._search(labels)
+            if all(value is None or len(value) <= KNOWN_LENGTH for value in key):
+                if len(self._known) >= KNOWN_LIMIT:
+                    self._known.clear()
+                self._known[key] = found
+        return found
+
+    def _search(self, labels: Mapping[str, str]) -> list[T]:
         candidates: list[int] = []
         buckets = self._buckets
         if len(buckets) <= len(labels):
