@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import httpx
 import structlog
@@ -328,7 +329,9 @@ class _Parts:
             metrics=self._metrics,
             targets=self._targets,
             versions=self._versions,
-            rules_state=lambda: rule_rows(self._in_force.rulebook, brain.evaluator.groups(), self._log),
+            rules_state=lambda: rule_rows(
+                self._in_force.rulebook, chain(brain.evaluator.groups(), brain.evaluator.counting()), self._log
+            ),
             readiness=lambda: (brain.is_folded, {"journal_position": brain.position}),
             render_report=render_report,
             report_document=report_document,

@@ -28,6 +28,7 @@ from responder.domain.signal import Signal, SignalStatus
 from responder.engine import groups, happenings, reasons
 from responder.engine.alerts import Alert, Member
 from responder.engine.evaluator_snapshot import decode, encode
+from responder.engine.membership import began
 from responder.engine.rule_table import Match, RuleTable
 from responder.engine.seen_ids import SEEN_FOR
 from responder.engine.state import State
@@ -156,6 +157,10 @@ class Evaluator:
         """Every group that has members, oldest group first."""
         return self._groups.views()
 
+    def counting(self) -> Iterator[GroupView]:
+        """What conditions with a memory have seen of groups in which they do not hold; the state is INACTIVE."""
+        return self._membership.tallies.views()
+
     def snapshot(self) -> bytes:
         """The state, to be restored with the same rulebook."""
         return encode(self._table, self._state)
@@ -182,7 +187,7 @@ class Evaluator:
         reading = self._read(signal)
         alert = Alert(alert_id, start or signal.received_at, dated=start is not None, reading=reading)
         self._alerts[alert_id] = alert
-        since = min(alert.start, signal.received_at, now)
+        since = began(signal, now)
         alert.join([Member(alert, match.watch, match.target, match.group, since) for match in matches])
         for member, match in zip(alert.members, matches, strict=True):
             if match.watch.is_windowed:

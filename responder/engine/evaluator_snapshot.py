@@ -26,7 +26,7 @@ from responder.engine.rule_table import RuleTable
 from responder.engine.state import State
 from responder.engine.watches import Role, Watch
 
-FORMAT = 2
+FORMAT = 3
 
 
 def encode(table: RuleTable, state: State) -> bytes:
@@ -175,11 +175,12 @@ class _Reader:
         return member
 
     def _tally(self, row: list[Any]) -> None:
-        index, target, text, memory, last, member, wake = row
+        index, target, text, memory, last, member, wake, number, words = row
         tally = Tally(self._table.watches[index], target, text)
         tally.memory.load(memory)
         tally.last = None if last is None else _words(self._table, last)
         tally.wake = _unpack(wake)
+        tally.number, tally.words = number, words
         if member is not None:
             tally.member = self._stand_in(member)
             self._join(tally.member)
@@ -219,7 +220,17 @@ def _stand_in_row(member: StandIn) -> list[object]:
 def _tally_row(tally: Tally) -> list[object]:
     last = None if tally.last is None else _words_row(tally.last)
     member = None if tally.member is None else _stand_in_row(tally.member)
-    return [tally.watch.index, tally.target, tally.group, tally.memory.rows(), last, member, _pack(tally.wake)]
+    return [
+        tally.watch.index,
+        tally.target,
+        tally.group,
+        tally.memory.rows(),
+        last,
+        member,
+        _pack(tally.wake),
+        tally.number,
+        tally.words,
+    ]
 
 
 def _group_row(group: Group) -> list[object]:

@@ -15,7 +15,7 @@ from responder.domain.reading import Verdict
 from responder.domain.signal import Signal
 from responder.engine import reasons
 from responder.engine.alerts import Alert, AlertId, EventMember
-from responder.engine.membership import Membership, ignore
+from responder.engine.membership import Membership, began, ignore
 from responder.engine.rule_table import Match
 from responder.engine.watches import Reading, Role, later
 
@@ -34,7 +34,7 @@ class Happenings:
         """A new event that did not pass. matches: of conditions that judge one event at a time."""
         alert_id = (signal.source, signal.key)
         start = signal.started_at or signal.received_at
-        since = min(start, signal.received_at, now)
+        since = began(signal, now)
         event = self._events.get(alert_id)
         if event is None:
             event = self._events[alert_id] = Alert(alert_id, start, dated=True, reading=reading)

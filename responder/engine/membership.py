@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.reading import Verdict
@@ -22,6 +22,19 @@ from responder.engine.timers import Timers
 from responder.engine.watches import Reading, Role
 
 _CALM = Verdict.CALM
+
+
+OLDEST = timedelta(days=3650)
+"""A beginning that lies further back is none: an empty time, or a clock that was never set."""
+
+
+def began(signal: Signal, now: datetime) -> datetime:
+    """When it began, as far as that is plausible: never later than we heard of it, and when that is no time at all, then."""
+    heard = min(signal.received_at, now)
+    start = signal.started_at
+    if start is None or start > heard or heard - start > OLDEST:
+        return heard
+    return start
 
 
 class Membership:
@@ -73,8 +86,7 @@ class Membership:
     def count(self, match: Match, signal: Signal, reading: Reading, now: datetime, *, counts: bool = True) -> Decision:
         """Feed a condition that has a memory. counts: False for what is only a sign of life."""
         start = signal.started_at or signal.received_at
-        at = min(start, signal.received_at, now)
-        sighting = Sighting(at, now, counts, signal.passed, (signal.source, signal.key, start), signal.labels)
+        sighting = Sighting(began(signal, now), now, counts, signal.passed, (signal.source, signal.key, start), signal.labels)
         return self.tallies.feed(match, sighting, reading, now)
 
     def rematch(

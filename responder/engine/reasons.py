@@ -118,7 +118,7 @@ def many_ill(ill: int, declared: int, within: timedelta) -> str:
 
 
 def count_of(number: float, above: int, within: timedelta, distinct: str | None) -> str:
-    what = f"different {distinct}" if distinct else "times"
+    what = f"different {distinct}" if distinct else "time" if number == 1 else "times"
     return f"{spell_number(number)} {what} within {spell_duration(within)}, {'' if number > above else 'not '}more than {above}"
 
 

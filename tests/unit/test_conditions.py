@@ -129,6 +129,17 @@ def test_a_count_says_what_it_counted() -> None:
     assert subject.is_active("errors", "app")
 
 
+def test_what_was_counted_can_be_seen_before_it_is_enough() -> None:
+    subject = evaluator(rule(condition=CountCondition(1, MINUTE), seconds=0))
+    send(subject, 0, began(0, 1)[1])
+    subject.restore(subject.snapshot())
+    [view] = subject.counting()
+    assert (view.state, view.values, view.members) == (GroupState.INACTIVE, (1,), ("f1",))
+    assert view.reason == "1 time within 1m, not more than 1"
+    send(subject, 1, began(1, 2)[1])
+    assert list(subject.counting()) == []
+
+
 def test_a_count_can_be_made_to_last() -> None:
     subject = evaluator(rule(condition=CountCondition(1, MINUTE), seconds=30))
     assert play(subject, [began(0, 1), began(40, 2), began(55, 3)]) == [(40, "wait"), (70, "respond"), (100, "clear")]

@@ -147,6 +147,29 @@ def test_episode(timeline: list[tuple[float, Signal]], expected: list[DecisionKi
         assert subject.tick(at(due)) == []
 
 
+YEAR = 365 * 86_400.0
+BEGINNINGS = {
+    "when it says": (-100, 0, -100),
+    "when it was received, if it says later: its clock is fast": (600, 0, 0),
+    "when it was received, if it says nothing": (None, 0, 0),
+    "before anything was ever recorded": (-9 * YEAR, 0, -9 * YEAR),
+    "when it was received, if its clock was never set": (-56 * YEAR, 0, 0),
+    "when it was received, if its time is the empty one of year 1": (-2025.8 * YEAR, 0, 0),
+    "not later than it was received by a clock that was set back since": (50, 20, 20),
+}
+
+
+@pytest.mark.parametrize(("started", "received", "began"), BEGINNINGS.values(), ids=BEGINNINGS)
+@pytest.mark.parametrize("status", ["firing", "occurred"])
+def test_trouble_began(status: str, started: float | None, received: float, began: float) -> None:
+    subject = evaluator(rule(seconds=0))
+    one = signal(status, started=started, now=received)
+    [decision] = subject.observe([one], at(received + 5))
+    assert (decision.kind, decision.began_at) == (RESPOND, at(began))
+    key, _, start = decision.episode.partition("@")
+    assert (key, start) == ("f1", (at(received) if started is None else at(started)).isoformat()), "the identity is the sender's"
+
+
 def test_an_ended_episode_is_forgotten_after_a_day() -> None:
     subject = evaluator()
     send(subject, 0, fire(), resolve())
@@ -571,8 +594,8 @@ def test_a_hold_half_over_goes_on_after_a_restart() -> None:
 SNAPSHOTS = {
     "of another format": (b'{"format":1}', "another format"),
     "that is no object": (b"[]", "another format"),
-    "that is cut": (b'{"format":2', "unexpected end"),
-    "with parts missing": (b'{"format":2,"rulebook":["",1,["summary","description","runbook_url","value"]]}', "damaged"),
+    "that is cut": (b'{"format":3', "unexpected end"),
+    "with parts missing": (b'{"format":3,"rulebook":["",1,["summary","description","runbook_url","value"]]}', "damaged"),
 }
 
 

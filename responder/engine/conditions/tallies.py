@@ -13,6 +13,7 @@ from responder.domain.condition import (
 )
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.reading import Verdict
+from responder.domain.rule_state import GroupState, GroupView
 from responder.engine import reasons
 from responder.engine.alerts import Alert, StandIn
 from responder.engine.conditions.absence import Absence
@@ -49,9 +50,12 @@ def memory_of(watch: Watch) -> Memory:
 
 
 class Tally:
-    """The memory of one group. member: stands in the group while the condition holds. last: the latest that was taken."""
+    """The memory of one group. member: stands in the group while the condition holds. last: the latest that was taken.
 
-    __slots__ = ("group", "last", "member", "memory", "order", "target", "wake", "watch")
+    number, words: what was found when it was last looked at.
+    """
+
+    __slots__ = ("group", "last", "member", "memory", "number", "order", "target", "wake", "watch", "words")
 
     def __init__(self, watch: Watch, target: str, group: str) -> None:
         self.watch = watch
@@ -62,6 +66,8 @@ class Tally:
         self.wake: datetime | None = None
         self.member: StandIn | None = None
         self.last: Alert | None = None
+        self.number = 0.0
+        self.words = ""
 
 
 class Tallies:
@@ -106,6 +112,7 @@ class Tallies:
 
     def _review(self, tally: Tally, at: datetime, now: datetime) -> Decision:
         found = tally.memory.look(at)
+        tally.number, tally.words = found.number, found.words
         member = tally.member
         decision = None
         if found.holds and member is None:
@@ -134,6 +141,24 @@ class Tallies:
         if tally.last is None:
             raise AssertionError("nothing holds before anything was counted")
         return tally.last
+
+    def views(self) -> Iterator[GroupView]:
+        """What is remembered of groups whose condition does not hold; oldest first."""
+        for tally in self._tallies.values():
+            if tally.member is not None or tally.last is None:
+                continue
+            yield GroupView(
+                rule=tally.watch.rule.name,
+                group=tally.group,
+                target=tally.target,
+                state=GroupState.INACTIVE,
+                since=tally.last.start,
+                due_at=None,
+                members=(tally.last.id[1],),
+                values=(tally.number,),
+                reason=tally.words,
+                episode="",
+            )
 
     # --- for snapshots ---------------------------------------------------------------------------------------------------
 
