@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from sys import intern
+from typing import ClassVar
 
 from responder.domain.reading import Verdict
 from responder.domain.wording import one_line
@@ -25,6 +26,7 @@ class Member:
     """An alert's place in one group. since: from when its verdict counts. A CALM member stands outside the group."""
 
     __slots__ = ("alert", "group", "since", "target", "value", "verdict", "watch")
+    rank: ClassVar[int] = 0
 
     def __init__(self, alert: Alert, watch: Watch, target: str, group: str, since: datetime) -> None:
         self.alert = alert
@@ -34,6 +36,11 @@ class Member:
         self.since = since
         self.verdict = Verdict.CALM
         self.value: float | None = None
+
+    @property
+    def age(self) -> tuple[datetime, AlertId, int]:
+        """The oldest is the least. A point event may have the key of an alert that fires: it comes after it."""
+        return self.since, self.alert.id, self.rank
 
 
 class StandIn(Member):
@@ -54,6 +61,7 @@ class EventMember(Member):
     """The place of a point event, which lasts only for a while. wake: when that is over; None while it is calm."""
 
     __slots__ = ("wake",)
+    rank: ClassVar[int] = 1
 
     def __init__(self, alert: Alert, watch: Watch, target: str, group: str, since: datetime) -> None:
         super().__init__(alert, watch, target, group, since)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from operator import attrgetter
 
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.reading import Verdict
@@ -12,6 +13,7 @@ from responder.engine import reasons
 from responder.engine.alerts import Member, StandIn
 from responder.engine.watches import Watch
 
+_age = attrgetter("age")
 _IGNORE, _WAIT = DecisionKind.IGNORE, DecisionKind.WAIT
 
 
@@ -151,10 +153,6 @@ class Group:
             episode=self.episode,
             inconclusive=self.asking,
         )
-
-
-def _age(member: Member) -> tuple[datetime, tuple[str, str]]:
-    return member.since, member.alert.id
 
 
 def opened_by(member: Member, since: datetime) -> Group:

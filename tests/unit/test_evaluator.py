@@ -554,6 +554,14 @@ def test_a_point_event_joins_the_group_of_an_alert_that_fires() -> None:
     assert kinds(subject.tick(at(605))) == [CLEAR]
 
 
+def test_an_event_and_an_alert_of_one_key_and_instant_are_shown_in_the_same_order_after_a_restart() -> None:
+    subject, restarted = evaluator(rule(condition=above())), evaluator(rule(condition=above()))
+    send(subject, 0, event(0, text="6%"), fire(0, text="7%"))
+    restarted.restore(subject.snapshot())
+    assert list(restarted.groups()) == list(subject.groups())
+    assert restarted.tick(at(120)) == subject.tick(at(120))
+
+
 def test_an_event_that_ends_and_comes_again_in_one_instant() -> None:
     subject = evaluator(rule(seconds=0))
     decisions = send(subject, 10, event(5), resolve(6), event(7))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from operator import attrgetter
 from typing import NamedTuple
 
 from responder.domain.condition import AllOf, AnyOf
@@ -15,6 +16,7 @@ from responder.engine.groups import Groups
 from responder.engine.watches import Watch
 
 _HOLDS, _CALM, _INCONCLUSIVE = Verdict.HOLDS, Verdict.CALM, Verdict.INCONCLUSIVE
+_age = attrgetter("age")
 
 
 class _Standing(NamedTuple):
@@ -44,7 +46,7 @@ class Section:
             self.members[member] = None
         first = self.first
         if first is not None and first is not member:
-            if verdict is _CALM or (verdict is _HOLDS is first.verdict and _age(first) <= _age(member)):
+            if verdict is _CALM or (verdict is _HOLDS is first.verdict and first.age <= member.age):
                 return
             if verdict is _INCONCLUSIVE and first.verdict is _HOLDS:
                 return
@@ -147,7 +149,3 @@ class Ensembles:
             member = self._ensembles[key].member
             if member is not None:
                 yield member
-
-
-def _age(member: Member) -> tuple[datetime, tuple[str, str]]:
-    return member.since, member.alert.id
