@@ -556,7 +556,7 @@ def test_a_point_event_joins_the_group_of_an_alert_that_fires() -> None:
 
 def test_an_event_and_an_alert_of_one_key_and_instant_are_shown_in_the_same_order_after_a_restart() -> None:
     subject, restarted = evaluator(rule(condition=above())), evaluator(rule(condition=above()))
-    send(subject, 0, event(0, text="6%"), fire(0, text="7%"))
+    send(subject, 0, event(None, text="6%"), fire(None, text="7%"))
     restarted.restore(subject.snapshot())
     assert list(restarted.groups()) == list(subject.groups())
     assert restarted.tick(at(120)) == subject.tick(at(120))
