@@ -308,10 +308,11 @@ async def run_cluster(folder: Path) -> None:
 
 
 def table(figures: Figures) -> str:
-    ratio, memory, start = figures.ratio("same"), figures.memory_mib, median(figures.starts_s)
+    # The goal speaks of a route that does nothing, so the empty answer is what counts; the other says what the bytes cost.
+    ratio, memory, start = figures.ratio("empty"), figures.memory_mib, median(figures.starts_s)
     rows = [
-        ("Durable webhooks/s, against a bare route giving the same answer", f"{ratio:.2f}", "≥ 0.60", ratio >= GOALS["ratio"]),
-        ("— against a bare route giving an empty answer", f"{figures.ratio('empty'):.2f}", "", None),
+        ("Durable webhooks/s, against a bare route giving an empty answer", f"{ratio:.2f}", "≥ 0.60", ratio >= GOALS["ratio"]),
+        ("— against a bare route giving the same answer", f"{figures.ratio('same'):.2f}", "", None),
         ("— the service", f"{figures.rate('service'):,.0f}/s", "", None),
         ("— bare Starlette, same answer", f"{figures.rate('same'):,.0f}/s", "", None),
         ("— bare Starlette, empty answer", f"{figures.rate('empty'):,.0f}/s", "", None),
