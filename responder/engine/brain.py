@@ -14,7 +14,7 @@ import structlog
 
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.incident import Incident
-from responder.domain.rulebook import Response
+from responder.domain.rulebook import Response, Severity
 from responder.domain.signal import Signal, SignalStatus
 from responder.engine.conductor import Conductor
 from responder.engine.desk import IncidentDesk
@@ -28,6 +28,7 @@ _FOLD_BATCH = 250  # entries; in a storm each holds many deliveries
 _HEARD_WITHIN = 2000  # entries, looked through for the newest signals
 _SNAPSHOT_EVERY = 20_000  # signals and ticks
 _CATCH_UP_BATCH = 100  # entries folded for a new rulebook at a time: the live work gets its turn between two
+UNREADABLE = "unreadable_journal_entry"  # in the place of a rule's name
 _OURSELVES = "responder"  # source of what we write into the journal ourselves
 _RETRY_PAUSE = 1.0  # seconds, when the database can't be written
 LONG_SILENCE = timedelta(minutes=10)  # nothing heard for this long before a start: a `resolved` may have been missed
@@ -104,8 +105,9 @@ class Brain:
         return any(self._evaluator.is_active(rule, group) for rule, group in incident.groups)
 
     def has_cleared(self, incident: Incident) -> bool:
-        """Whether every alert of this incident is over. A number that is missing now is no all-clear."""
-        return all(self._evaluator.is_calm(rule, group) for rule, group in incident.groups)
+        """Whether every alert of this incident is over. A missing number is no all-clear, nor is a rule that is gone."""
+        known = [(rule, group) for rule, group in incident.groups if self._evaluator.knows(rule)]
+        return bool(known) and all(self._evaluator.is_calm(rule, group) for rule, group in known)
 
     async def note_rollback(self, target: str) -> None:
         """Write into the journal that the target is about to be rolled back: rules may want it to settle."""
@@ -125,7 +127,7 @@ class Brain:
         while entries := await self._journal.read(self._position, _FOLD_BATCH):
             for decision in self._fold(entries):
                 self._on_recalled(decision)
-                if snapshot is not None and decision.kind is DecisionKind.RESPOND:
+                if decision.kind is DecisionKind.RESPOND and (snapshot is not None or decision.rule == UNREADABLE):
                     missed[decision.identity] = decision
             await asyncio.sleep(0)
         _log.info("journal_folded", position=self._position, from_snapshot=snapshot is not None)
@@ -165,7 +167,9 @@ class Brain:
             self._conductor.expect(incident)
         firing = {decision.identity for decision in self._evaluator.firing()}
         for decision in self._missed:
-            if decision.identity not in firing:
+            if decision.rule == UNREADABLE:
+                await self._handle([decision])
+            elif decision.identity not in firing:
                 reason = f"fired and cleared while Responder was down: {decision.reason}"
                 await self._handle([replace(decision, response=Response.NOTIFY, reason=reason)])
         await self._handle(self._evaluator.firing())
@@ -238,7 +242,7 @@ class Brain:
     def _fold(self, entries: Iterable[Entry]) -> list[Decision]:
         decisions: list[Decision] = []
         for entry in entries:
-            decisions += self._evaluator.fold(entry)
+            decisions += _fold_one(self._evaluator, entry)
             self._position = entry.id
             self._since_snapshot += max(1, len(entry.signals))
             if entry.kind is EntryKind.SIGNALS:
@@ -325,7 +329,7 @@ class Brain:
         for entry in await self._journal.read(folded, _CATCH_UP_BATCH):
             if entry.id > self._position:
                 break
-            successor.fold(entry)
+            _fold_one(successor, entry)
             folded = entry.id
         return folded
 
@@ -362,3 +366,14 @@ class Brain:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _fold_one(evaluator: Evaluator, entry: Entry) -> list[Decision]:
+    """Fold an entry. One that breaks the evaluator is told and passed over: it would break every start after this one, too."""
+    try:
+        return evaluator.fold(entry)
+    except Exception as error:  # noqa: BLE001 (the entry's boundary: all later alerts are behind it)
+        _log.exception("entry_unreadable", entry=entry.id, entry_kind=entry.kind.value)
+        names = ", ".join(sorted({signal.labels.get("alertname", signal.key) for signal in entry.signals}))[:300]
+        reason = f"journal entry {entry.id} can't be evaluated ({type(error).__name__}): a person must look at {names or 'it'}"
+        return [Decision(DecisionKind.RESPOND, entry.at, reason, UNREADABLE, f"entry {entry.id}", severity=Severity.P1)]

@@ -143,6 +143,10 @@ class Evaluator:
         watch = self._table.by_name.get(rule)
         return watch is not None and self._groups.holds(watch, group)
 
+    def knows(self, rule: str) -> bool:
+        """Whether the rulebook has a rule of this name."""
+        return rule in self._table.by_name
+
     def is_calm(self, rule: str, group: str) -> bool:
         """Whether nothing is left of this group: no alert satisfies the condition, and none is inconclusive."""
         watch = self._table.by_name.get(rule)

@@ -50,7 +50,7 @@ def assess_watch(monitor: Monitor, until: datetime, now: datetime, *, firing: bo
         return WatchVerdict(False, f"the alert has cleared and nothing went wrong for {spell_duration(monitor.window)}")
     if now >= until + monitor.settle:
         waited = spell_duration(monitor.window + monitor.settle)
-        return WatchVerdict(True, f"not recovered: the alert still fires {waited} after the rollback")
+        return WatchVerdict(True, f"not recovered: the alert has not cleared {waited} after the rollback")
     return None
 
 

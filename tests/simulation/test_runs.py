@@ -134,7 +134,7 @@ async def test_an_alert_that_goes_on_is_told_and_never_a_second_step_back(world:
     await world.start()
     await world.alert("Errors")
     incident = await world.incident("failed")
-    assert "still fires" in incident.reason
+    assert "has not cleared" in incident.reason
     assert world.workload.current == V2
     await world.alert("Latency")
     second = await world.incident("refused", number=2)

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from responder.domain.decision import Decision
 from responder.domain.incident import Incident
 from responder.domain.rulebook import Mode, Monitor, Response, Retry, Rulebook, Step, WorkloadRef
 from responder.domain.signal import SignalStatus
 from responder.domain.version import LedgerEntry, RolloutPhase, RolloutStatus
+from responder.engine.evaluator import Evaluator
 from responder.errors import JournalUnavailableError, OutcomeUnknownError, PermanentError
-from responder.ports import OpenResult
+from responder.ports import Entry, OpenResult
 from tests.simulation.world import ROLLBACK, V1, V2, V3, PlayedWorkload, World, a_world, rulebook, statuses, wall
 
 
@@ -380,3 +382,43 @@ async def test_a_version_that_was_replaced_because_of_an_alert_is_not_gone_back_
     incident = await world.incident("monitoring", number=2)
     assert world.workload.current == V1
     assert "an incident blamed it" in str([event.data for event in await world.database.incidents.events(incident.id)])
+
+
+@pytest.mark.parametrize("start_again", [False, True], ids=["while it runs", "at the next start"])
+async def test_an_entry_that_breaks_the_evaluator_is_told_and_passed_over(
+    world: World, monkeypatch: pytest.MonkeyPatch, start_again: bool
+) -> None:
+    fold = Evaluator.fold
+
+    def breaking(evaluator: Evaluator, entry: Entry) -> list[Decision]:
+        if any(signal.labels.get("alertname") == "Poison" for signal in entry.signals):
+            raise ZeroDivisionError
+        return fold(evaluator, entry)
+
+    monkeypatch.setattr(Evaluator, "fold", breaking)
+    if not start_again:
+        await world.start()
+    await world.alert("Poison")
+    await world.alert("Errors")
+    for _ in range(2):
+        await world.start()
+        await world.incident("monitoring", number=2)
+        await world.stop()
+    told, rolled_back = await world.all_incidents()
+    assert (told.rule, told.status.value) == ("unreadable_journal_entry", "notified")
+    assert "a person must look at Poison" in told.reason
+    assert rolled_back.rule == "errors"
+    assert world.workload.writes == 1
+
+
+async def test_a_rule_that_is_gone_is_no_all_clear(world: World) -> None:
+    world.rules = rulebook(monitor=Monitor(window=timedelta(0), settle=timedelta(seconds=0.3)))
+    await world.start()
+    await world.alert("Errors")
+    await world.incident("monitoring")
+    await world.stop()
+    world.rules = replace(world.rules, rules=world.rules.rules[1:], digest="without the rule")
+    await world.start()
+    incident = await world.incident("failed", "resolved")
+    assert incident.status.value == "failed"
+    assert "has not cleared" in incident.reason

@@ -17,7 +17,7 @@ CASES = {
     "inside the window a firing alert is waited for": (4, True, 0, None),
     "calm at the end of the window is recovery": (5, False, 0, (False, "the alert has cleared")),
     "still firing at the end of the window gets settle time": (5, True, 0, None),
-    "still firing at the end of settle time has failed": (15, True, 0, (True, "still fires 15m after")),
+    "still firing at the end of settle time has failed": (15, True, 0, (True, "has not cleared 15m after")),
     "cleared within settle time is recovery": (12, False, 0, (False, "the alert has cleared")),
     "two failed rounds are tolerated": (1, False, 2, None),
     "a third failed round is one too many": (1, False, 3, (True, "3 rounds")),
