@@ -36,8 +36,9 @@ from responder.domain.condition import (
 )
 from responder.domain.decision import DecisionKind
 from responder.domain.matcher import parse_matcher
-from responder.domain.rulebook import Response, Rule, Rulebook, Target, WorkloadRef
+from responder.domain.rulebook import Response, Rule, Rulebook
 from responder.domain.signal import Signal, SignalStatus
+from responder.domain.target import Target, WorkloadRef
 from responder.engine.evaluator import Evaluator
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,6 +10,7 @@ ResponderError
     ├── NotFoundError
     ├── ForbiddenError        a right is missing; the message names the right
     ├── RefusedError          a guard or a precondition said no
+    ├── StoppedError          a person stopped the run; the step ended at a safe point
     ├── InvalidInputError     a body or a parameter is wrong; carries the field
     ├── RulebookError         a rulebook is wrong; carries every problem found
     └── SettingsError         the environment is wrong
@@ -66,6 +67,10 @@ class ForbiddenError(PermanentError):
 
 class RefusedError(PermanentError):
     """A guard or a precondition said no; nothing was changed."""
+
+
+class StoppedError(PermanentError):
+    """A person stopped the run. Raised where a step may end safely: by `StepContext.sleep`, never inside an effect."""
 
 
 class InvalidInputError(PermanentError):

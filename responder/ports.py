@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from responder.domain.incident import Incident, IncidentEvent
+from responder.domain.incident import Incident, IncidentEvent, StepRecord
 from responder.domain.notification import Delivery, Message
-from responder.domain.rulebook import Target
 from responder.domain.signal import Signal
+from responder.domain.target import Target
 from responder.domain.version import LedgerEntry, Pin, RolloutStatus, WorkloadState
 
 Clock = Callable[[], datetime]
@@ -209,6 +209,9 @@ class StepContext:
     tell: put a message into the outbox (title, text), to all routes or only to the named notifier.
     pin_of: the pin of a target for this run; raises RefusedError when the run has none for it.
     secrets: values that must never appear in the output.
+    sleep: every wait of a step goes through it: it raises StoppedError when a person stopped the run, so a step ends there.
+    declared: a declared target by name; raises RefusedError when there is none of that name.
+    record_of: the record of another step of this run by its name, None when it was not begun.
     """
 
     incident: Incident
@@ -222,14 +225,41 @@ class StepContext:
     workload_of: Callable[[str], Workload]
     mark_acted: Callable[[], Awaitable[None]]
     sleep: Callable[[timedelta], Awaitable[None]]
+    declared: Callable[[str], Target]
+    record_of: Callable[[str], StepRecord | None]
     secrets: Sequence[str] = field(default_factory=tuple)
 
 
 class Action(Protocol):
-    """One kind of step. Raises TemporaryError (retry as the step says) or PermanentError (the step has failed)."""
+    """One kind of step. Raises TemporaryError (retry as the step says) or PermanentError (the step has failed).
+
+    It must be safe to run again after a crash at any moment: what matters is recorded before the effect, and a step that finds
+    an intent asks the world first. It may have more: see Previewing and Compensating.
+    """
 
     async def run(self, parameters: Mapping[str, object], context: StepContext) -> str:
         """Do it; return what is shown as the step's output."""
+        ...
+
+
+@runtime_checkable
+class Previewing(Protocol):
+    """An action that can tell what it would do now. An action without this is shown by its name and parameters."""
+
+    async def preview(self, parameters: Mapping[str, object], context: StepContext) -> str:
+        """Change nothing. First line: one sentence on what would happen; then, if any, the difference (unified diff)."""
+        ...
+
+
+@runtime_checkable
+class Compensating(Protocol):
+    """An action whose effect must not stay when the plan fails later (scaled to 0, queues paused, traffic cut off)."""
+
+    async def compensate(self, parameters: Mapping[str, object], context: StepContext) -> str:
+        """Undo what was done; `context.intent` says what was before. Safe to repeat. Returns what is shown, "" for nothing.
+
+        Called for steps that succeeded or were begun, in reverse order, after the plan has failed or was cancelled.
+        """
         ...
 
 

@@ -23,7 +23,8 @@ from responder.clients.http import new_client
 from responder.clients.kubernetes import KubernetesClient
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.report import render_report, report_document
-from responder.domain.rulebook import DEFAULT_ROUTES, Rulebook, Target
+from responder.domain.rulebook import DEFAULT_ROUTES, Rulebook
+from responder.domain.target import Target
 from responder.domain.version import WorkloadState
 from responder.engine.brain import Brain
 from responder.engine.conductor import Conductor
@@ -43,7 +44,7 @@ from responder.ports import Workloads
 from responder.rulebook.loader import load_rulebook
 from responder.settings import Settings
 from responder.stores.database import Database, open_database
-from responder.targets.kubernetes import KubernetesWorkloads
+from responder.targets.registry import build_workloads
 from responder.telemetry import Metrics, build_metrics
 from responder.web.admission import SenderSecrets
 from responder.web.app import build_app
@@ -136,7 +137,7 @@ async def serving(settings: Settings, *, kubeconfig: str | None = None) -> Async
         stack.push_async_callback(cluster.close)
         metrics = build_metrics()
         metrics.rulebook_reload_ok.set(1)
-        parts = _Parts(settings, rulebook, database, KubernetesWorkloads(cluster, wall_clock), metrics)
+        parts = _Parts(settings, rulebook, database, build_workloads(cluster, wall_clock), metrics)
         service, tasks = parts.assemble(http, listener, started)
         service.cluster = cluster
         service.main = asyncio.create_task(tasks.run(listener), name="service")

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from responder.domain.guard import Outcome, Verdict
 from responder.domain.ledger import changed_at
-from responder.domain.rulebook import Target
 from responder.domain.selection import Choice, choose_version
+from responder.domain.target import Target
 from responder.domain.version import LedgerEntry, WorkloadState
 from responder.domain.wording import spell_duration
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from responder.domain.rulebook import Plan, Severity
+from responder.domain.plan import Plan
+from responder.domain.rulebook import Severity
 from responder.domain.version import Pin
 
 
@@ -74,6 +75,49 @@ class StepRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """What a person ordered with a forced rollback. by: name of the token's owner.
+
+    version, revision: what to go back to, "" lets the guards choose. immediate: no grace, no approval.
+    skip_validation: without the plan's `verify`. create_backup: the plan's backup steps are not to be skipped.
+    override: names of guards that the person answers for.
+    """
+
+    by: str
+    reason: str
+    version: str = ""
+    revision: str = ""
+    immediate: bool = False
+    skip_validation: bool = False
+    create_backup: bool = False
+    override: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a person said, and when. by: "" when nobody did and time decided."""
+
+    by: str
+    at: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A request for somebody's yes. step: name of the step that asks, "" for the start of the run.
+
+    terms: who may say it (`by`), as the rule or the step asked. given, denied: the answer; both None while it is open.
+    """
+
+    step: str
+    asked_at: datetime
+    expires_at: datetime
+    by: tuple[str, ...] = ()
+    given: Word | None = None
+    denied: Word | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class IncidentEvent:
     """One line of the incident's story. kind: snake_case, stable; text: one plain sentence."""
 
@@ -92,6 +136,9 @@ class Incident:
     failure: why the run failed, set before `on_failure` steps begin, so that a restart goes on with them; "" otherwise.
     message_count: messages told so far; numbers the next one.
     pins: by target name. plan: as it was when the incident was opened, so that a reload can't change it; None if nothing runs.
+    inputs: values for the plan's inputs. order: set when a person ordered the run. approvals: oldest first.
+    countdown_until: end of the grace. cancel: somebody asked to stop; the run ends at the next safe point.
+    acknowledged: somebody has it in hand: escalation stops.
     began_at: when the trouble began. acted_at: first write to the target. recovered_at: when verification passed.
     """
 
@@ -121,6 +168,12 @@ class Incident:
     acted_at: datetime | None = None
     recovered_at: datetime | None = None
     monitor_until: datetime | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    order: Order | None = None
+    approvals: tuple[Approval, ...] = ()
+    countdown_until: datetime | None = None
+    cancel: Word | None = None
+    acknowledged: Word | None = None
 
     @property
     def is_open(self) -> bool:

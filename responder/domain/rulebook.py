@@ -11,13 +11,9 @@ from datetime import timedelta
 from enum import StrEnum
 
 from responder.domain.condition import ANY_FIRING, Condition
-from responder.domain.condition import ValueCondition as ValueCondition  # noqa: PLC0414 (old address)
 from responder.domain.matcher import Matcher
-
-
-class Mode(StrEnum):
-    OBSERVE = "observe"  # everything but the effect
-    ARMED = "armed"
+from responder.domain.plan import BARE_ROLLBACK, Plan
+from responder.domain.target import Target
 
 
 class Severity(StrEnum):
@@ -29,52 +25,24 @@ class Severity(StrEnum):
 
 class Response(StrEnum):
     ROLLBACK = "rollback"
+    APPROVE = "approve"  # the same, once a person has said yes
     NOTIFY = "notify"
 
 
-class OnStepFailure(StrEnum):
-    ABORT = "abort"
-    CONTINUE = "continue"
+class Unanswered(StrEnum):
+    """What happens when nobody answers a request for approval in time."""
+
+    REFUSE = "refuse"
+    PROCEED = "proceed"
 
 
 @dataclass(frozen=True, slots=True)
-class WorkloadRef:
-    """A Kubernetes workload. kind: `Deployment`."""
+class ApprovalTerms:
+    """by: names of people or roles whose word counts; () for everybody who may approve. within: how long the request stands."""
 
-    namespace: str
-    name: str
-    kind: str = "Deployment"
-
-    def __str__(self) -> str:
-        return f"{self.kind.lower()}/{self.name} in namespace {self.namespace}"
-
-
-@dataclass(frozen=True, slots=True)
-class RollbackLimit:
-    """At most `count` rollbacks `within` a sliding window."""
-
-    count: int = 2
-    within: timedelta = timedelta(hours=24)
-
-
-@dataclass(frozen=True, slots=True)
-class GuardSettings:
-    """deployed_within: how old the suspect change may be. proven_for: how long a version must have been fully available."""
-
-    deployed_within: timedelta = timedelta(hours=1)
-    proven_for: timedelta = timedelta(minutes=10)
-    max_rollbacks: RollbackLimit = RollbackLimit()
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Something that can be rolled back. A signal speaks of it when all `matchers` match its labels."""
-
-    name: str
-    workload: WorkloadRef
-    matchers: tuple[Matcher, ...]
-    mode: Mode = Mode.OBSERVE
-    guards: GuardSettings = GuardSettings()
+    within: timedelta = timedelta(minutes=30)
+    by: tuple[str, ...] = ()
+    unanswered: Unanswered = Unanswered.REFUSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +58,7 @@ class Rule:
     cooldown: how long after it responded a group does not respond again.
     settle: how long after a rollback of its target the rule does not respond.
     active_for: how long a point event counts as going on when nothing newer says otherwise, after the rule's `for`.
+    grace: a countdown before acting that a person, or the end of the alert, can stop. approval: the terms with APPROVE.
     """
 
     name: str
@@ -107,60 +76,8 @@ class Rule:
     cooldown: timedelta = timedelta(0)
     settle: timedelta = timedelta(0)
     active_for: timedelta = timedelta(minutes=10)
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """attempts: tries in all, the first included. Exponential backoff with jitter between the two bounds."""
-
-    attempts: int = 1
-    backoff_min: timedelta = timedelta(seconds=1)
-    backoff_max: timedelta = timedelta(seconds=30)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a plan. parameters: `with`, already validated against the action's schema, durations as timedelta.
-
-    timeout: for the whole step, all attempts together.
-    """
-
-    name: str
-    uses: str
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    timeout: timedelta = timedelta(minutes=5)
-    retry: Retry = Retry()
-    on_failure: OnStepFailure = OnStepFailure.ABORT
-
-
-@dataclass(frozen=True, slots=True)
-class Monitor:
-    """The watch after verification.
-
-    window: `for`. settle: how long past the window the alert may still fire before the incident fails.
-    failure_limit: failed rounds of `checks` in a row that are tolerated.
-    """
-
-    window: timedelta = timedelta(minutes=5)
-    every: timedelta = timedelta(seconds=30)
-    checks: tuple[Step, ...] = ()
-    settle: timedelta = timedelta(minutes=10)
-    failure_limit: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """deadline: for `steps` and `verify` together; what exceeds it has failed."""
-
-    name: str
-    steps: tuple[Step, ...]
-    deadline: timedelta = timedelta(minutes=15)
-    verify: tuple[Step, ...] = ()
-    monitor: Monitor = Monitor()
-    on_failure: tuple[Step, ...] = ()
-
-
-BARE_ROLLBACK = Plan(name="rollback", steps=(Step(name="rollback", uses="rollback", timeout=timedelta(minutes=10)),))
+    grace: timedelta = timedelta(0)
+    approval: ApprovalTerms = ApprovalTerms()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from responder.domain.guard import Verdict
 from responder.domain.guards import judge
 from responder.domain.incident import Incident, IncidentEvent, IncidentStatus, Phase, StepRecord, StepStatus
 from responder.domain.notification import Moment
-from responder.domain.rulebook import Mode, OnStepFailure, Plan, Step, Target
+from responder.domain.plan import OnStepFailure, Plan, Step
 from responder.domain.selection import Choice, describe
+from responder.domain.target import Mode, Target
 from responder.domain.version import Pin, WorkloadState
 from responder.domain.wording import spell_duration
 from responder.engine.claims import Claims

@@ -20,7 +20,8 @@ from responder.domain.announcement import announce, recipients
 from responder.domain.decision import Decision
 from responder.domain.incident import Incident, IncidentEvent, IncidentStatus
 from responder.domain.notification import Message, Moment
-from responder.domain.rulebook import Mode, Response, Rulebook
+from responder.domain.rulebook import Response, Rulebook
+from responder.domain.target import Mode
 from responder.ports import Clock, Incidents, OpenResult, OutboxEntry
 
 _log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from responder.domain.guards import Facts
 from responder.domain.incident import Incident
 from responder.domain.ledger import blame, fill
-from responder.domain.rulebook import Target
+from responder.domain.target import Target
 from responder.domain.version import LedgerEntry, WorkloadState
 from responder.errors import ResponderError, TemporaryError
 from responder.ports import Clock, Incidents, Ledger, Workloads

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from responder.domain.guards import judge
 from responder.domain.incident import Incident, IncidentStatus
-from responder.domain.rulebook import Mode, Target
 from responder.domain.selection import describe
+from responder.domain.target import Mode, Target
 from responder.domain.version import Pin
 from responder.engine.facts import FactFinder
 from responder.errors import RefusedError

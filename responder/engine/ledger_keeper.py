@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from responder.domain.ledger import advance, best_stretch
-from responder.domain.rulebook import Target, WorkloadRef
+from responder.domain.target import Place, Target
 from responder.domain.version import WorkloadState
 from responder.errors import ResponderError
 from responder.ports import Clock, Ledger, Workloads
@@ -41,7 +41,7 @@ class LedgerKeeper:
     async def run(self, targets: Mapping[str, Target]) -> None:
         """Watch until cancelled; `follow` changes what."""
         self.follow(targets)
-        watches: dict[tuple[str, WorkloadRef], asyncio.Task[None]] = {}
+        watches: dict[tuple[str, Place], asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
             while True:
                 self._retargeted.clear()

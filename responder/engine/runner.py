@@ -14,8 +14,9 @@ from tenacity.wait import wait_base, wait_exponential_jitter
 
 from responder.domain.incident import Incident, Phase, StepRecord, StepStatus
 from responder.domain.notification import Moment
+from responder.domain.plan import Retry, Step
 from responder.domain.quantity import format_duration
-from responder.domain.rulebook import Retry, Step, Target
+from responder.domain.target import Target
 from responder.domain.version import Pin
 from responder.engine.desk import IncidentDesk, Tell
 from responder.errors import JournalUnavailableError, RefusedError, ResponderError, TemporaryError
@@ -168,10 +169,16 @@ class StepRunner:
         async def mark_acted() -> None:
             await self._mark_acted(incident.id, pin_of(target))
 
-        def workload_of(name: str) -> Workload:
+        def declared(name: str) -> Target:
             if name not in self._targets():
                 raise RefusedError(f"target {name} is not declared any more")
-            return self._workloads.of(self._targets()[name])
+            return self._targets()[name]
+
+        def workload_of(name: str) -> Workload:
+            return self._workloads.of(declared(name))
+
+        def record_of(name: str) -> StepRecord | None:
+            return next((one for one in incident.steps if one.name == name), None)
 
         async def sleep(duration: timedelta) -> None:
             await asyncio.sleep(duration.total_seconds())
@@ -192,6 +199,8 @@ class StepRunner:
             workload_of=workload_of,
             mark_acted=mark_acted,
             sleep=sleep,
+            declared=declared,
+            record_of=record_of,
             secrets=self._secrets,
         )
 

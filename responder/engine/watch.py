@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from responder.domain.incident import Incident
-from responder.domain.rulebook import Monitor
+from responder.domain.plan import Monitor
 from responder.domain.wording import spell_duration
 from responder.engine.desk import IncidentDesk
 from responder.engine.runner import StepRunner

@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from responder.domain.rulebook import (
-    DEFAULT_ROUTES,
-    GuardSettings,
-    MassHold,
-    Monitor,
-    Plan,
-    Retry,
-    Route,
-    Rule,
-    Step,
-    Target,
-    WorkloadRef,
-)
+from responder.domain.plan import Monitor, Plan, Retry, Step
+from responder.domain.rulebook import DEFAULT_ROUTES, MassHold, Route, Rule
+from responder.domain.target import GuardSettings, Target, WorkloadRef
 from responder.rulebook.declarations import Declarations, Declared, DeclaredStep
 from responder.rulebook.form import PlanForm, RouteForm, RuleForm, TargetForm
 

@@ -8,20 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, field_validator
 from pydantic.json_schema import JsonSchemaValue
 
-from responder.domain.rulebook import (
-    GuardSettings,
-    Mode,
-    Monitor,
-    OnStepFailure,
-    Plan,
-    Response,
-    Retry,
-    Route,
-    Rule,
-    Severity,
-    Step,
-    Target,
-)
+from responder.domain.plan import Monitor, OnStepFailure, Plan, Retry, Step
+from responder.domain.rulebook import Response, Route, Rule, Severity
+from responder.domain.target import GuardSettings, Mode, Target
 from responder.rulebook.condition_form import WhenForm
 from responder.rulebook.scalar import (
     Backoff,

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 
 from responder.domain.matcher import Matcher, MatchOperator
-from responder.domain.rulebook import Mode, Plan, Response, Rule, Rulebook, Step, Target
+from responder.domain.plan import Plan, Step
+from responder.domain.rulebook import Response, Rule, Rulebook
+from responder.domain.target import Mode, Target
 from responder.rulebook.problem import listed
 
 _ROLLBACK = "rollback"

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, InstanceOf, WithJsonSchema
 
 from responder.domain.matcher import Matcher, parse_matcher
 from responder.domain.quantity import parse_duration, parse_number
-from responder.domain.rulebook import RollbackLimit, Severity
+from responder.domain.rulebook import Severity
+from responder.domain.target import RollbackLimit
 
 DURATION_PATTERN = r"^\s*(0|(\d+(\.\d+)? ?(y|w|d|h|m|s|ms)\s*)+)$"
 _RANGE_MARK = ".."

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue, models_json_schema
 
 from responder.domain.quantity import format_duration
-from responder.domain.rulebook import RollbackLimit
+from responder.domain.target import RollbackLimit
 from responder.rulebook.form import RulebookForm, StepForm
 from responder.rulebook.loader import NOTIFIERS
 from responder.rulebook.scalar import NAME_PATTERN

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from responder.clients.kubernetes import DEPLOYMENTS, PODS, REPLICA_SETS, KubernetesClient, retry_for_ever
-from responder.domain.rulebook import Target, WorkloadRef
+from responder.domain.target import Target, WorkloadRef
 from responder.domain.version import Pin, RolloutPhase, RolloutStatus, WorkloadState
 from responder.errors import ForbiddenError, InvalidInputError, NotFoundError, TemporaryError
 from responder.ports import Clock
@@ -26,8 +26,8 @@ class KubernetesWorkloads:
         self._clock = clock
 
     def of(self, target: Target) -> DeploymentWorkload:
-        if target.workload.kind != "Deployment":
-            raise InvalidInputError(f"target {target.name}: {target.workload.kind} can't be rolled back yet, only a Deployment")
+        if not isinstance(target.workload, WorkloadRef) or target.workload.kind != "Deployment":
+            raise InvalidInputError(f"target {target.name}: {target.workload} can't be rolled back yet, only a Deployment")
         return DeploymentWorkload(self._client, target.workload, self._clock)
 
 

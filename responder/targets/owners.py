@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from responder.clients.kubernetes import KubernetesClient, Resource
-from responder.domain.rulebook import WorkloadRef
+from responder.domain.target import WorkloadRef
 from responder.domain.version import Owner
 from responder.errors import ForbiddenError, NotFoundError
 

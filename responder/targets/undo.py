@@ -13,7 +13,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from responder.clients.kubernetes import DEPLOYMENTS, REPLICA_SETS, KubernetesClient
-from responder.domain.rulebook import WorkloadRef
+from responder.domain.target import WorkloadRef
 from responder.domain.version import Pin, Version
 from responder.errors import PermanentError, RefusedError, TemporaryError
 from responder.targets import deployment as deployments

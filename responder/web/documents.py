@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from responder.domain.incident import Incident, IncidentEvent, StepRecord
-from responder.domain.rulebook import Target
+from responder.domain.target import ArgoCdRef, CheckoutRef, ComposeRef, HelmRef, Place, Target, WorkloadRef
 from responder.domain.version import Version, WorkloadState
 
 Document = dict[str, object]
@@ -46,13 +47,18 @@ def incident_document(incident: Incident, events: Sequence[IncidentEvent] | None
 
 
 def target_document(target: Target) -> Document:
-    workload = target.workload
     return {
         "name": target.name,
-        "kubernetes": {"kind": workload.kind, "namespace": workload.namespace, "name": workload.name},
+        **_place(target.workload),
         "mode": target.mode,
         "match": [str(matcher) for matcher in target.matchers],
     }
+
+
+def _place(place: Place) -> Document:
+    """Under the word that the rulebook has for this kind of place."""
+    words = {WorkloadRef: "kubernetes", HelmRef: "helm", ArgoCdRef: "argocd", ComposeRef: "compose", CheckoutRef: "checkout"}
+    return {words[type(place)]: dataclasses.asdict(place)}
 
 
 def versions_document(target: str, state: WorkloadState) -> Document:

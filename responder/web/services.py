@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from responder.domain.incident import Incident, IncidentEvent
-from responder.domain.rulebook import Target
+from responder.domain.target import Target
 from responder.domain.version import WorkloadState
 from responder.ports import Clock, Incidents, Journal
 from responder.web.admission import SenderSecrets

@@ -19,7 +19,7 @@ import yaml
 from responder.actions.registry import PARAMETERS
 from responder.clients.kubernetes import KubernetesClient
 from responder.domain.matcher import all_match
-from responder.domain.rulebook import Target, WorkloadRef
+from responder.domain.target import Target, WorkloadRef
 from responder.domain.version import RolloutPhase
 from responder.errors import ForbiddenError
 from responder.rulebook.loader import load_rulebook

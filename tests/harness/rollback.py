@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from responder.clients.kubernetes import KubernetesClient
-from responder.domain.rulebook import Target, WorkloadRef
+from responder.domain.target import Target, WorkloadRef
 from responder.domain.version import Pin
 from responder.targets.kubernetes import DeploymentWorkload, KubernetesWorkloads
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from responder.domain.matcher import parse_matcher
-from responder.domain.rulebook import Rulebook, Step
+from responder.domain.plan import Step
+from responder.domain.rulebook import Rulebook
 from responder.domain.signal import SignalStatus
 from responder.engine.evaluator import Evaluator
 from responder.engine.reload import Reloader, RulebookInForce

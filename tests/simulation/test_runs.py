@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from responder.domain.condition import ValueCondition
-from responder.domain.rulebook import Mode, Monitor, OnStepFailure, Retry, Step
+from responder.domain.plan import Monitor, OnStepFailure, Retry, Step
+from responder.domain.target import Mode
 from responder.domain.version import LedgerEntry, RolloutPhase, RolloutStatus
 from responder.errors import OutcomeUnknownError, PermanentError, TemporaryError, UnreachableError
 from tests.simulation.world import QUIET, ROLLBACK, V1, V2, V3, World, a_world, rulebook, statuses, wall

@@ -14,8 +14,10 @@ import pytest
 
 from responder.domain.decision import Decision
 from responder.domain.incident import Incident
-from responder.domain.rulebook import Mode, Monitor, Response, Retry, Rulebook, Step, WorkloadRef
+from responder.domain.plan import Monitor, Retry, Step
+from responder.domain.rulebook import Response, Rulebook
 from responder.domain.signal import SignalStatus
+from responder.domain.target import Mode, WorkloadRef
 from responder.domain.version import LedgerEntry, RolloutPhase, RolloutStatus
 from responder.engine.evaluator import Evaluator
 from responder.errors import JournalUnavailableError, OutcomeUnknownError, PermanentError

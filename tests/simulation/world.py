@@ -14,20 +14,10 @@ from responder.actions.registry import build_actions
 from responder.clients.http import new_client
 from responder.domain.incident import Incident
 from responder.domain.matcher import parse_matcher
-from responder.domain.rulebook import (
-    GuardSettings,
-    Mode,
-    Monitor,
-    Plan,
-    Response,
-    Rule,
-    Rulebook,
-    Severity,
-    Step,
-    Target,
-    WorkloadRef,
-)
+from responder.domain.plan import Monitor, Plan, Step
+from responder.domain.rulebook import Response, Rule, Rulebook, Severity
 from responder.domain.signal import Signal, SignalStatus
+from responder.domain.target import GuardSettings, Mode, Target, WorkloadRef
 from responder.domain.version import LedgerEntry, Pin, RolloutPhase, RolloutStatus, Version, WorkloadState
 from responder.engine.brain import Brain
 from responder.engine.conductor import Conductor

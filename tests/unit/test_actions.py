@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from responder.actions.registry import PARAMETERS, build_actions
 from responder.clients.http import new_client
+from responder.domain.target import Target, WorkloadRef
 from responder.domain.version import Pin, RolloutPhase, RolloutStatus, Version, WorkloadState
 from responder.errors import InvalidInputError, PermanentError, RefusedError, TemporaryError, UnreachableError
 from responder.ports import StepContext
@@ -55,6 +56,8 @@ class Stage:
             workload_of=lambda _name: self.workload,
             mark_acted=self._mark_acted,
             sleep=self._sleep,
+            declared=lambda name: Target(name, WorkloadRef("shop", name), ()),
+            record_of=lambda _name: None,
         )
 
     async def _record(self, intent: Mapping[str, object]) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from responder.domain.incident import Incident, IncidentStatus, Phase, StepRecord, StepStatus
 from responder.domain.notification import Message, Moment
-from responder.domain.rulebook import Monitor, OnStepFailure, Plan, Retry, Severity, Step
+from responder.domain.plan import Monitor, OnStepFailure, Plan, Retry, Step
+from responder.domain.rulebook import Severity
 from responder.domain.signal import Signal, SignalStatus
 from responder.domain.version import Pin, Version
 from responder.errors import InvalidInputError

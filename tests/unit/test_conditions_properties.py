@@ -23,8 +23,9 @@ from responder.domain.condition import (
 )
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.matcher import parse_matcher
-from responder.domain.rulebook import MassHold, Response, Rule, Rulebook, Target, WorkloadRef
+from responder.domain.rulebook import MassHold, Response, Rule, Rulebook
 from responder.domain.signal import Signal, SignalStatus
+from responder.domain.target import Target, WorkloadRef
 from responder.engine.evaluator import Evaluator
 from responder.engine.rule_table import RuleTable
 from tests.unit.conditions_oracle import Oracle, outcomes

@@ -12,8 +12,9 @@ from responder.domain.condition import ValueCondition
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.matcher import parse_matcher
 from responder.domain.rule_state import GroupState, group_text
-from responder.domain.rulebook import Response, Rule, Rulebook, Severity, Target, WorkloadRef
+from responder.domain.rulebook import Response, Rule, Rulebook, Severity
 from responder.domain.signal import Signal, SignalStatus
+from responder.domain.target import Target, WorkloadRef
 from responder.engine import alerts
 from responder.engine.evaluator import Evaluator
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from responder.domain.condition import ValueCondition
 from responder.domain.decision import Decision
 from responder.domain.matcher import parse_matcher
-from responder.domain.rulebook import Response, Rule, Rulebook, Target, WorkloadRef
+from responder.domain.rulebook import Response, Rule, Rulebook
 from responder.domain.signal import Signal, SignalStatus
+from responder.domain.target import Target, WorkloadRef
 from responder.engine.evaluator import Evaluator
 from tests.unit.evaluator_oracle import Oracle, outcomes
 

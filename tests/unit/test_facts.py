@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from responder.domain.guards import judge
-from responder.domain.rulebook import GuardSettings, Target, WorkloadRef
+from responder.domain.target import GuardSettings, Target, WorkloadRef
 from responder.domain.version import RolloutPhase, RolloutStatus, Version, WorkloadState
 from responder.engine.facts import FactFinder
 from responder.stores.database import Database

@@ -9,8 +9,8 @@ import pytest
 
 from responder.domain.guard import Outcome
 from responder.domain.guards import Facts, judge
-from responder.domain.rulebook import RollbackLimit
 from responder.domain.selection import choose_version
+from responder.domain.target import RollbackLimit
 from responder.domain.version import Owner
 from tests.unit.version_values import NOW, at, entry, state, target, version
 

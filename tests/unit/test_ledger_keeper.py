@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from responder.domain.rulebook import Target
+from responder.domain.target import Target
 from responder.domain.version import LedgerEntry, WorkloadState
 from responder.engine.ledger_keeper import LedgerKeeper
 from responder.stores.database import Database

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from responder.domain.rulebook import Target, WorkloadRef
+from responder.domain.target import Target, WorkloadRef
 from responder.domain.version import WorkloadState
 from responder.engine.ledger_keeper import LedgerKeeper
 from tests.harness.databases import sqlite_database

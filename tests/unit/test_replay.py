@@ -16,7 +16,8 @@ from responder.cli.main import cli
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.hindsight import Difference, compare
 from responder.domain.incident import Incident, IncidentStatus
-from responder.domain.rulebook import BARE_ROLLBACK, Response, Severity
+from responder.domain.plan import BARE_ROLLBACK
+from responder.domain.rulebook import Response, Severity
 from responder.domain.signal import Signal, SignalStatus
 from responder.engine.value_track import POINTS_LIMIT, Series
 from responder.errors import SettingsError

@@ -15,8 +15,9 @@ from markdown_it import MarkdownIt
 
 from responder.domain.incident import Incident, IncidentEvent, IncidentStatus, Phase, StepRecord, StepStatus
 from responder.domain.markdown import escape, link
+from responder.domain.plan import BARE_ROLLBACK
 from responder.domain.report import render_report, report_document
-from responder.domain.rulebook import BARE_ROLLBACK, Severity
+from responder.domain.rulebook import Severity
 from responder.domain.version import Pin, Version
 
 GOLDEN = Path(__file__).parent / "golden" / "rollback_report.md"

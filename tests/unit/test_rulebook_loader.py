@@ -26,26 +26,9 @@ from responder.domain.condition import (
     ValueCondition,
 )
 from responder.domain.matcher import parse_matcher
-from responder.domain.rulebook import (
-    BARE_ROLLBACK,
-    DEFAULT_ROUTES,
-    GuardSettings,
-    MassHold,
-    Mode,
-    Monitor,
-    OnStepFailure,
-    Plan,
-    Response,
-    Retry,
-    RollbackLimit,
-    Route,
-    Rule,
-    Rulebook,
-    Severity,
-    Step,
-    Target,
-    WorkloadRef,
-)
+from responder.domain.plan import BARE_ROLLBACK, Monitor, OnStepFailure, Plan, Retry, Step
+from responder.domain.rulebook import DEFAULT_ROUTES, MassHold, Response, Route, Rule, Rulebook, Severity
+from responder.domain.target import GuardSettings, Mode, RollbackLimit, Target, WorkloadRef
 from responder.errors import RulebookError
 from responder.rulebook.crosscheck import CrossCheck
 from responder.rulebook.declarations import declare

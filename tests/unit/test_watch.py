@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from responder.domain.rulebook import Monitor
+from responder.domain.plan import Monitor
 from responder.engine.watch import assess_watch
 from tests.unit.version_values import at
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from responder.domain.rulebook import GuardSettings, Target, WorkloadRef
+from responder.domain.target import GuardSettings, Target, WorkloadRef
 from responder.domain.version import LedgerEntry, RolloutPhase, RolloutStatus, Version, WorkloadState
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)

@@ -12,8 +12,10 @@ import httpx
 
 from responder.domain.incident import Incident, IncidentEvent, IncidentStatus, Phase, StepRecord, StepStatus
 from responder.domain.matcher import parse_matcher
-from responder.domain.rulebook import BARE_ROLLBACK, Severity, Target, WorkloadRef
+from responder.domain.plan import BARE_ROLLBACK
+from responder.domain.rulebook import Severity
 from responder.domain.signal import Signal
+from responder.domain.target import Target, WorkloadRef
 from responder.domain.version import Pin, RolloutPhase, RolloutStatus, Version, WorkloadState
 from responder.errors import ResponderError
 from responder.ports import Entry, EntryKind, OpenResult, OutboxEntry

@@ -1,0 +1,97 @@
+"""Plans: what to do, step by step, and how each step may fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+
+class OnStepFailure(StrEnum):
+    ABORT = "abort"
+    CONTINUE = "continue"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """attempts: tries in all, the first included. Exponential backoff with jitter between the two bounds."""
+
+    attempts: int = 1
+    backoff_min: timedelta = timedelta(seconds=1)
+    backoff_max: timedelta = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a plan. parameters: `with`, already validated against the action's schema, durations as timedelta.
+
+    name: unique in its plan, nested steps included. timeout: for the whole step, all attempts together.
+    condition: `if`, an expression over the names that templates know; "" for always.
+    steps: what a `parallel` step runs side by side. rescue: `on_failure` as a list: run when the step failed; when they succeed,
+    the plan goes on. needs: names of earlier steps that must have succeeded in this run, or the step refuses (a backup, say).
+    """
+
+    name: str
+    uses: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    timeout: timedelta = timedelta(minutes=5)
+    retry: Retry = Retry()
+    on_failure: OnStepFailure = OnStepFailure.ABORT
+    condition: str = ""
+    steps: tuple[Step, ...] = ()
+    rescue: tuple[Step, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """The watch after verification.
+
+    window: `for`. settle: how long past the window the alert may still fire before the incident fails.
+    failure_limit: failed rounds of `checks` in a row that are tolerated.
+    """
+
+    window: timedelta = timedelta(minutes=5)
+    every: timedelta = timedelta(seconds=30)
+    checks: tuple[Step, ...] = ()
+    settle: timedelta = timedelta(minutes=10)
+    failure_limit: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A value that whoever starts the plan gives. pattern: regular expression that it must match as a whole.
+
+    default: used when none is given; None makes it required: without it the run is refused before anything is touched.
+    """
+
+    pattern: str = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
+    default: str | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Checks long after the run. after: since the incident was resolved; survives restarts, and the target is free meanwhile."""
+
+    name: str
+    after: timedelta
+    checks: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """deadline: for `steps` and `verify` together; what exceeds it has failed."""
+
+    name: str
+    steps: tuple[Step, ...]
+    deadline: timedelta = timedelta(minutes=15)
+    verify: tuple[Step, ...] = ()
+    monitor: Monitor = Monitor()
+    on_failure: tuple[Step, ...] = ()
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+    checkpoints: tuple[Checkpoint, ...] = ()
+
+
+BARE_ROLLBACK = Plan(name="rollback", steps=(Step(name="rollback", uses="rollback", timeout=timedelta(minutes=10)),))
