@@ -17,6 +17,7 @@ import httpx
 from responder.clients.http import Answer, request
 from responder.domain.listing import ListedAlert, Listing
 from responder.domain.matcher import Matcher, MatchOperator
+from responder.domain.signal import EXPORTED_SOURCE, SOURCE_LABEL
 from responder.errors import PermanentError, ResponderError
 
 ANSWERS_WITHIN = timedelta(seconds=2)
@@ -26,8 +27,9 @@ SETTLED_AFTER = timedelta(minutes=5)
 Prometheus repeats what fires at least every minute or evaluation interval, whichever is longer.
 """
 
+_EVERYTHING = (("active", "true"), ("silenced", "true"), ("inhibited", "true"))
 _SENT = frozenset({MatchOperator.EQUAL, MatchOperator.NOT_EQUAL})
-_OURS = "source"  # the label that every signal carries and no alert at its sender
+_OURS = frozenset({SOURCE_LABEL, EXPORTED_SOURCE})  # labels that an alert has with us, or has under another name at its sender
 
 
 class AlertmanagerClient:
@@ -50,14 +52,12 @@ class AlertmanagerClient:
 
     async def alerts(self, matchers: Iterable[Matcher]) -> Listing:
         """What all replicas list now for these matchers, silenced and inhibited alerts too. Raises nothing of its own."""
-        filters = [str(matcher) for matcher in matchers if matcher.operator in _SENT and matcher.name != _OURS]
+        filters = [str(matcher) for matcher in matchers if matcher.operator in _SENT and matcher.name not in _OURS]
         return _together(await asyncio.gather(*(self._ask(url, filters) for url in self._urls)))
 
     async def _ask(self, url: str, filters: Sequence[str]) -> Listing:
         name = f"Alertmanager at {urlsplit(url).hostname}"
-        query = urlencode(
-            [("active", "true"), ("silenced", "true"), ("inhibited", "true"), *(("filter", one) for one in filters)]
-        )
+        query = urlencode([*_EVERYTHING, *(("filter", one) for one in filters)])
         listed, state = await asyncio.gather(
             self._get(f"{url}/api/v2/alerts?{query}", name), self._get(f"{url}/api/v2/status", name), return_exceptions=True
         )
@@ -102,7 +102,7 @@ def _answer(answer: Answer | BaseException) -> Answer:
 
 def _read(answer: Answer, name: str) -> object:
     if not answer.complete:
-        raise PermanentError(f"{name} lists more than can be read: give it narrower matchers")
+        raise PermanentError(f"{name} lists more than can be read: give the rule matchers with `=`")
     try:
         return answer.json()
     except ValueError:
@@ -112,9 +112,7 @@ def _read(answer: Answer, name: str) -> object:
 def _read_alerts(answer: Answer, name: str) -> tuple[ListedAlert, ...]:
     document = _read(answer, name)
     try:
-        if not isinstance(document, list):
-            raise TypeError
-        return tuple(_read_alert(one) for one in document)
+        return tuple(_read_alert(_mapping(one)) for one in _list(document))
     except (KeyError, TypeError, ValueError):
         raise PermanentError(f"{name} does not list its alerts as API v2 does: is the address right?") from None
 
@@ -124,28 +122,38 @@ def _read_alert(one: Mapping[str, object]) -> ListedAlert:
     if started_at.tzinfo is None:
         raise ValueError("a time without its zone")
     return ListedAlert(
-        str(one["fingerprint"]),
-        _texts(one["labels"]),
-        _texts(one.get("annotations") or {}),
-        started_at,
-        _held_back(one["status"]),
+        key=str(one["fingerprint"]),
+        labels=_texts(one["labels"]),
+        annotations=_texts(one.get("annotations") or {}),
+        started_at=started_at,
+        held_back_by=_held_back(_mapping(one["status"])),
     )
 
 
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise TypeError("no list")
+    return value
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise TypeError("no object")
+    return value
+
+
 def _texts(value: object) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        raise TypeError
-    return {str(name): str(text) for name, text in value.items()}
+    return {name: str(text) for name, text in _mapping(value).items()}
 
 
-def _held_back(status: object) -> str:
+def _held_back(status: Mapping[str, object]) -> str:
     """`mutedBy` (of a time interval) came in 0.28; before, nobody can tell. A state we don't know of is not active."""
-    if not isinstance(status, Mapping):
-        raise TypeError
-    for names, kind in (("silencedBy", "silence"), ("inhibitedBy", "inhibition"), ("mutedBy", "mute time")):
-        by = status.get(names)
-        if by:
-            return f"{kind} {by[0]}" if kind != "inhibition" else kind
+    if status.get("silencedBy"):
+        return f"silence {_list(status['silencedBy'])[0]}"
+    if status.get("inhibitedBy"):
+        return "an inhibition"
+    if status.get("mutedBy"):
+        return f"mute time {_list(status['mutedBy'])[0]}"
     state = str(status["state"])
     return "" if state in ("active", "unprocessed") else state
 
@@ -154,9 +162,7 @@ def _up_for(answer: Answer, name: str) -> timedelta:
     """By the replica's own clock, so that clocks that differ don't matter."""
     document = _read(answer, name)
     try:
-        if not isinstance(document, Mapping):
-            raise TypeError
-        started = datetime.fromisoformat(str(document["uptime"]))
+        started = datetime.fromisoformat(str(_mapping(document)["uptime"]))
         now = parsedate_to_datetime(answer.headers.get("date", ""))
         return now.astimezone(UTC) - started
     except (KeyError, TypeError, ValueError):

@@ -9,7 +9,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class ListedAlert:
-    """An alert that is not over. held_back_by: `silence 4711`, `inhibition`, `mute time`; "" when it is active."""
+    """An alert that is not over. held_back_by: `silence 4711`, `an inhibition`, `mute time nights`; "" when it is active."""
 
     key: str
     labels: Mapping[str, str]

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+SOURCE_LABEL = "source"
+EXPORTED_SOURCE = "exported_source"
+"""A sender's own label `source`, the way Prometheus keeps such a one."""
+
 
 class SignalStatus(StrEnum):
     FIRING = "firing"
@@ -40,3 +44,10 @@ class Signal:
     passed: bool | None = None
     link: str = ""
     id: str = ""
+
+
+def claim(labels: dict[str, str], source: str) -> None:
+    """Set the label `source`; a sender's own label of that name is kept under another."""
+    if SOURCE_LABEL in labels:
+        labels[EXPORTED_SOURCE] = labels[SOURCE_LABEL]
+    labels[SOURCE_LABEL] = source

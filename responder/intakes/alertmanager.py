@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from hashlib import blake2b
 
-from responder.domain.signal import Signal, SignalStatus
+from responder.domain.signal import Signal, SignalStatus, claim
 from responder.errors import InvalidInputError
 from responder.intakes.delivery import NO_HEADERS, ParsedDelivery
-from responder.intakes.fields import claim, kind_of, placed, read_json, read_texts, read_time
+from responder.intakes.fields import kind_of, placed, read_json, read_texts, read_time
 
 SOURCE = "alertmanager"
 MAX_NOTES = 20

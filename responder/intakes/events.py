@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from responder.domain.signal import Signal, SignalStatus
+from responder.domain.signal import Signal, SignalStatus, claim
 from responder.errors import InvalidInputError
 from responder.intakes.delivery import NO_HEADERS, ParsedDelivery
-from responder.intakes.fields import claim, kind_of, placed, read_json, read_texts, read_time
+from responder.intakes.fields import kind_of, placed, read_json, read_texts, read_time
 from responder.intakes.numbers import annotate, as_number
 
 SOURCE = "events"

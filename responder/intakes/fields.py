@@ -58,13 +58,6 @@ def web_link(*candidates: object) -> str:
     return next((link for link in candidates if type(link) is str and link.startswith(("https://", "http://"))), "")
 
 
-def claim(labels: dict[str, str], source: str) -> None:
-    """Set the label `source`; a sender's own label of that name is kept the way Prometheus does it."""
-    if "source" in labels:
-        labels["exported_source"] = labels["source"]
-    labels["source"] = source
-
-
 def placed(error: InvalidInputError, place: str) -> InvalidInputError:
     """The error with its field seen from further out: `labels.a` at `alerts[0]` is `alerts[0].labels.a`."""
     return InvalidInputError(str(error), field=f"{place}.{error.field}" if error.field else place)
