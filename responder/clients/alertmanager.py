@@ -164,6 +164,6 @@ def _up_for(answer: Answer, name: str) -> timedelta:
     try:
         started = datetime.fromisoformat(str(_mapping(document)["uptime"]))
         now = parsedate_to_datetime(answer.headers.get("date", ""))
-        return now.astimezone(UTC) - started
+        return max(timedelta(0), now.astimezone(UTC) - started)  # `Date` knows whole seconds only
     except (KeyError, TypeError, ValueError):
         raise PermanentError(f"{name} does not say since when it runs") from None

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,9 +20,9 @@ ZERO_TIME = "0001-01-01T00:00:00Z"
 
 
 class Alertmanager:
-    """One replica."""
+    """One replica, configured by the folder's `alertmanager.yml`. cluster: its own port and its peer's; None alone."""
 
-    def __init__(self, folder: Path, name: str, port: int, cluster_port: int, peer_port: int) -> None:
+    def __init__(self, folder: Path, name: str, port: int, cluster: tuple[int, int] | None = None) -> None:
         self.name = name
         self.url = f"http://127.0.0.1:{port}"
         command = [
@@ -31,16 +31,7 @@ class Alertmanager:
             f"--storage.path={folder / name}",
             f"--web.listen-address=127.0.0.1:{port}",
             f"--web.external-url={self.url}",
-            f"--cluster.listen-address=127.0.0.1:{cluster_port}",
-            f"--cluster.advertise-address=127.0.0.1:{cluster_port}",
-            f"--cluster.peer=127.0.0.1:{peer_port}",
-            # A pair de-duplicates by gossip and only as well as the gossip is fast. This one is slow on purpose and nobody
-            # waits for the other: both deliver, as a pair does whenever its network is bad.
-            "--cluster.peer-timeout=1ms",
-            "--cluster.gossip-interval=5m",
-            "--cluster.probe-interval=5m",
-            "--cluster.pushpull-interval=5m",
-            "--cluster.settle-timeout=1s",
+            *(_cluster_flags(*cluster) if cluster else ["--cluster.listen-address="]),
         ]
         self.program = Program(command, folder / f"{name}.log")
 
@@ -52,6 +43,42 @@ class Alertmanager:
     async def end(self) -> None:
         await self.program.end()
         await self._http.aclose()
+
+    async def restart(self) -> None:
+        """kill -9 and a new start: alerts are in memory only."""
+        await self.program.kill()
+        await self._http.aclose()
+        await self.launch()
+
+    async def post(
+        self,
+        labels: Mapping[str, str],
+        *,
+        started: datetime,
+        ended: datetime | None = None,
+        annotations: Mapping[str, str] | None = None,
+    ) -> None:
+        """As Prometheus sends an alert; without an end it goes on for hours."""
+        alert = {
+            "labels": dict(labels),
+            "annotations": dict(annotations or {}),
+            "startsAt": started.isoformat(),
+            "endsAt": (ended or datetime.now(UTC) + timedelta(hours=4)).isoformat(),
+        }
+        (await self._http.post("/api/v2/alerts", json=[alert])).raise_for_status()
+
+    async def silence(self, **labels: str) -> str:
+        """The id of a silence for these labels, which begins now."""
+        matchers = [{"name": name, "value": value, "isRegex": False, "isEqual": True} for name, value in labels.items()]
+        now = datetime.now(UTC)
+        body = {
+            "matchers": matchers,
+            "startsAt": now.isoformat(),
+            "endsAt": (now + timedelta(hours=1)).isoformat(),
+            "createdBy": "test",
+            "comment": "test",
+        }
+        return str((await self._http.post("/api/v2/silences", json=body)).raise_for_status().json()["silenceID"])
 
     async def peers(self) -> int:
         """Members of its cluster, itself included."""
@@ -78,15 +105,15 @@ class Alertmanager:
 
 
 class AlertmanagerPair:
-    """Two replicas, each other's peer. webhook: where both deliver, with the token of a file."""
+    """Two replicas, each other's peer. webhook: where both deliver, with the token of a file. timing: of the route."""
 
-    def __init__(self, folder: Path, *, webhook: str, token_file: Path) -> None:
+    def __init__(self, folder: Path, *, webhook: str, token_file: Path, **timing: str) -> None:
         folder.mkdir(parents=True)
-        (folder / "alertmanager.yml").write_text(yaml.safe_dump(_config(webhook, token_file)))
+        (folder / "alertmanager.yml").write_text(yaml.safe_dump(alertmanager_config(webhook, token_file, **timing)))
         first, second, first_peer, second_peer = free_ports(4)
         self.replicas = (
-            Alertmanager(folder, "alertmanager-a", first, first_peer, second_peer),
-            Alertmanager(folder, "alertmanager-b", second, second_peer, first_peer),
+            Alertmanager(folder, "alertmanager-a", first, (first_peer, second_peer)),
+            Alertmanager(folder, "alertmanager-b", second, (second_peer, first_peer)),
         )
         self._running = AsyncExitStack()
 
@@ -119,7 +146,23 @@ class AlertmanagerPair:
         return "\n".join(replica.program.tail(3000) for replica in self.replicas)
 
 
-def _config(webhook: str, token_file: Path) -> dict[str, Any]:
+def _cluster_flags(own: int, peer: int) -> list[str]:
+    return [
+        f"--cluster.listen-address=127.0.0.1:{own}",
+        f"--cluster.advertise-address=127.0.0.1:{own}",
+        f"--cluster.peer=127.0.0.1:{peer}",
+        # A pair de-duplicates by gossip and only as well as the gossip is fast. This one is slow on purpose and nobody
+        # waits for the other: both deliver, as a pair does whenever its network is bad.
+        "--cluster.peer-timeout=1ms",
+        "--cluster.gossip-interval=5m",
+        "--cluster.probe-interval=5m",
+        "--cluster.pushpull-interval=5m",
+        "--cluster.settle-timeout=1s",
+    ]
+
+
+def alertmanager_config(webhook: str, token_file: Path, **timing: str) -> dict[str, Any]:
+    """timing: `group_wait`, `group_interval`, `repeat_interval`, where they shall differ."""
     receiver = {
         "url": webhook,
         "send_resolved": True,
@@ -132,6 +175,7 @@ def _config(webhook: str, token_file: Path) -> dict[str, Any]:
             "group_wait": "500ms",
             "group_interval": "1s",
             "repeat_interval": "1h",
+            **timing,
         },
         "receivers": [{"name": "responder", "webhook_configs": [receiver]}],
     }
