@@ -14,9 +14,9 @@ import structlog
 
 from responder.domain.guard import Verdict
 from responder.domain.guards import judge
-from responder.domain.incident import Incident, IncidentEvent, IncidentStatus, Phase, StepRecord, StepStatus
+from responder.domain.incident import Incident, IncidentEvent, IncidentStatus, StepRecord, StepStatus
 from responder.domain.notification import Moment
-from responder.domain.plan import OnStepFailure, Plan, Step
+from responder.domain.plan import Plan
 from responder.domain.selection import Choice, describe
 from responder.domain.target import Mode, Target
 from responder.domain.version import Pin, WorkloadState
@@ -24,7 +24,8 @@ from responder.domain.wording import spell_duration
 from responder.engine.claims import Claims
 from responder.engine.desk import IncidentDesk, Tell
 from responder.engine.facts import FactFinder
-from responder.engine.runner import StepOutcome, StepRunner
+from responder.engine.plan_run import PlanRun, RunOutcome, plan_of
+from responder.engine.runner import StepRunner
 from responder.engine.watch import Pulse, watch_incident
 from responder.errors import JournalUnavailableError
 from responder.ports import Clock
@@ -33,12 +34,6 @@ _log = structlog.get_logger(__name__)
 
 
 _RETRY_PAUSE = 1.0  # seconds, when the database can't be written
-
-
-class _StepFailedError(Exception):
-    def __init__(self, step: Step, outcome: StepOutcome) -> None:
-        super().__init__(f"{step.name}: {outcome.text}")
-        self.refused = outcome.refused
 
 
 class Conductor:
@@ -61,6 +56,7 @@ class Conductor:
     ) -> None:
         self._desk = desk
         self._runner = runner
+        self._run = PlanRun(desk=desk, runner=runner)
         self._facts = facts
         self._targets = targets
         self._still_firing = still_firing
@@ -186,31 +182,19 @@ class Conductor:
             tell,
         )
 
-    # --- steps ---------------------------------------------------------------------------------------------------
+    # --- the run -------------------------------------------------------------------------------------------------
 
     async def _work(self, incident: Incident) -> bool:
-        """Run the plan's steps and its verification within the deadline, which starts anew after a restart."""
-        plan = _plan(incident)
-        try:
-            async with asyncio.timeout(plan.deadline.total_seconds()):
-                await self._run_all(incident, plan.steps, Phase.STEPS)
-                if plan.verify:
-                    await self._desk.change(incident.id, lambda known: replace(known, status=IncidentStatus.VERIFYING))
-                    await self._run_all(incident, plan.verify, Phase.VERIFY)
-        except _StepFailedError as error:
-            await self._stop(incident.id, str(error), refused=error.refused)
-            return False
-        except TimeoutError:
-            await self._fail(incident.id, f"the plan's deadline of {spell_duration(plan.deadline)} passed")
-            return False
-        await self._recovered(incident.id, plan)
-        return True
-
-    async def _run_all(self, incident: Incident, steps: Iterable[Step], phase: Phase) -> None:
-        for step in steps:
-            outcome = await self._runner.run(await self._get(incident.id), step, phase)
-            if not outcome.succeeded and step.on_failure is OnStepFailure.ABORT:
-                raise _StepFailedError(step, outcome)
+        """Run the plan. True when everything is done and verified; else the incident is closed when this returns."""
+        ending = await self._run.work(incident)
+        match ending.outcome:
+            case RunOutcome.DONE:
+                await self._recovered(incident.id, plan_of(incident))
+            case RunOutcome.REFUSED:
+                await self._refuse(incident.id, ending.reason)
+            case RunOutcome.FAILED | RunOutcome.CANCELLED:
+                await self._fail(incident.id, ending.reason)
+        return ending.outcome is RunOutcome.DONE
 
     async def _recovered(self, incident_id: str, plan: Plan) -> None:
         now = self._clock()
@@ -226,12 +210,7 @@ class Conductor:
             incident_id, recovered, [event], [Tell(Moment.RECOVERED, f"{done[:1].upper()}{done[1:]}. Watching for {window}.")]
         )
 
-    async def _stop(self, incident_id: str, reason: str, *, refused: bool) -> None:
-        """A step said no before anything was changed: that is a refusal, not a failure. What was begun may have taken effect."""
-        incident = await self._get(incident_id)
-        if not refused or incident.acted_at is not None:
-            await self._fail(incident_id, reason)
-            return
+    async def _refuse(self, incident_id: str, reason: str) -> None:
         await self._desk.change(
             incident_id,
             lambda known: replace(known, status=IncidentStatus.REFUSED, reason=reason),
@@ -244,7 +223,7 @@ class Conductor:
     async def _watch(self, incident: Incident) -> None:
         verdict = await watch_incident(
             incident,
-            _plan(incident).monitor,
+            plan_of(incident).monitor,
             desk=self._desk,
             runner=self._runner,
             has_cleared=self._has_cleared,
@@ -274,8 +253,7 @@ class Conductor:
                 [self._desk.event("failing", reason)],
                 [Tell(Moment.FAILED, f"{reason}. {acted} Responder does nothing more on its own.")],
             )
-        for step in incident.plan.on_failure if incident.plan else ():
-            await self._runner.run(await self._get(incident_id), step, Phase.ON_FAILURE)
+        await self._run.on_failure(incident)
         await self._desk.change(
             incident_id,
             lambda known: replace(known, status=IncidentStatus.FAILED, reason=known.failure),
@@ -285,7 +263,7 @@ class Conductor:
 
 def rollback_targets(incident: Incident) -> list[str]:
     """Names of the targets that the incident's plan rolls back, each once, in order."""
-    plan = _plan(incident)
+    plan = plan_of(incident)
     names = [str(step.parameters.get("target") or incident.target) for step in plan.steps if step.uses == "rollback"]
     return list(dict.fromkeys(names))
 
@@ -303,12 +281,6 @@ def pin(name: str, state: WorkloadState, choice: Choice) -> Pin:
     if choice.version is None:
         raise ValueError("nothing was chosen")
     return Pin(target=name, uid=state.uid, from_version=state.current, to_version=choice.version)
-
-
-def _plan(incident: Incident) -> Plan:
-    if incident.plan is None:
-        raise LookupError(f"incident {incident.id} has no plan")
-    return incident.plan
 
 
 def _changes(pins: Mapping[str, Pin]) -> str:
