@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from responder.domain.incident import Incident, IncidentEvent, StepRecord
+from responder.domain.incident import Incident, IncidentEvent, StepRecord, Word
+from responder.domain.listing import Listing
+from responder.domain.matcher import Matcher
 from responder.domain.notification import Delivery, Message
+from responder.domain.people import AuditEntry, Hold, KeptAnswer, Suppression
+from responder.domain.rulebook import ApprovalTerms
 from responder.domain.signal import Signal
 from responder.domain.target import Target
 from responder.domain.version import LedgerEntry, Pin, RolloutStatus, WorkloadState
+from responder.errors import RefusedError
 
 Clock = Callable[[], datetime]
 
@@ -165,6 +170,41 @@ class Ledger(Protocol):
         ...
 
 
+# --- people ----------------------------------------------------------------------------------------------------------
+
+
+class People(Protocol):
+    """What people said that outlives a request: suppressions, the hold, the audit log, answers to repeated commands."""
+
+    async def put_suppression(self, suppression: Suppression) -> None:
+        """Insert or replace by id."""
+        ...
+
+    async def suppressions(self, *, ended: bool = False) -> list[Suppression]:
+        """Newest first. ended: those that are over, too."""
+        ...
+
+    async def put_hold(self, hold: Hold) -> None: ...
+
+    async def hold(self) -> Hold: ...
+
+    async def note(self, entry: AuditEntry) -> None:
+        """Write into the audit log."""
+        ...
+
+    async def audit(self, *, before: int | None = None, limit: int = 50) -> list[tuple[int, AuditEntry]]:
+        """Newest first, each with its number. before: the number of the last entry of the previous page."""
+        ...
+
+    async def keep_answer(self, key: str, answer: KeptAnswer, at: datetime) -> None: ...
+
+    async def kept_answer(self, key: str) -> KeptAnswer | None: ...
+
+    async def prune(self, *, answers_before: datetime, others_before: datetime) -> int:
+        """Delete kept answers, and audit entries and ended suppressions, that are older. Returns how many in all."""
+        ...
+
+
 # --- targets ---------------------------------------------------------------------------------------------------------
 
 
@@ -199,6 +239,10 @@ class Workloads(Protocol):
 # --- actions ---------------------------------------------------------------------------------------------------------
 
 
+async def _nobody_to_ask(_terms: ApprovalTerms, _question: str) -> Word:
+    raise RefusedError("nobody can be asked here")
+
+
 @dataclass(slots=True)
 class StepContext:
     """What a step may know and use. Everything durable goes through `record`.
@@ -210,8 +254,14 @@ class StepContext:
     pin_of: the pin of a target for this run; raises RefusedError when the run has none for it.
     secrets: values that must never appear in the output.
     sleep: every wait of a step goes through it: it raises StoppedError when a person stopped the run, so a step ends there.
+    mark_acted: awaited before the first byte of a rollback: the last look, then the version it replaces is marked as bad.
+    mark_changed: the same before any other change, without a word about versions; refuses when the target must not be changed now.
     declared: a declared target by name; raises RefusedError when there is none of that name.
+    targets: every declared target by name.
+    step: name of this step, unique in its plan.
     record_of: the record of another step of this run by its name, None when it was not begun.
+    ask: wait for a person's yes, on these terms; asked once, and the same request goes on after a restart. Returns who said yes
+    (by "" when nobody answered and the terms say to proceed). Raises RefusedError for a no, StoppedError when the run is stopped.
     """
 
     incident: Incident
@@ -227,7 +277,11 @@ class StepContext:
     sleep: Callable[[timedelta], Awaitable[None]]
     declared: Callable[[str], Target]
     record_of: Callable[[str], StepRecord | None]
+    mark_changed: Callable[[], Awaitable[None]]
+    targets: Callable[[], Mapping[str, Target]]
+    step: str = ""
     secrets: Sequence[str] = field(default_factory=tuple)
+    ask: Callable[[ApprovalTerms, str], Awaitable[Word]] = _nobody_to_ask
 
 
 class Action(Protocol):
@@ -260,6 +314,15 @@ class Compensating(Protocol):
 
         Called for steps that succeeded or were begun, in reverse order, after the plan has failed or was cancelled.
         """
+        ...
+
+
+# --- second look -----------------------------------------------------------------------------------------------------
+
+
+class AlertLists(Protocol):
+    async def alerts(self, matchers: Iterable[Matcher]) -> Listing:
+        """What is listed now for these matchers; may be more. What went wrong is in the answer, nothing is raised."""
         ...
 
 

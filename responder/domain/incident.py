@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from responder.domain.plan import Plan
-from responder.domain.rulebook import Severity
+from responder.domain.rulebook import ApprovalTerms, Severity
 from responder.domain.version import Pin
 
 
@@ -139,6 +139,7 @@ class Incident:
     inputs: values for the plan's inputs. order: set when a person ordered the run. approvals: oldest first.
     countdown_until: end of the grace. cancel: somebody asked to stop; the run ends at the next safe point.
     acknowledged: somebody has it in hand: escalation stops.
+    asks: the terms of the approval that the run needs before it begins, None for none. grace: the countdown before it begins.
     began_at: when the trouble began. acted_at: first write to the target. recovered_at: when verification passed.
     """
 
@@ -174,6 +175,8 @@ class Incident:
     countdown_until: datetime | None = None
     cancel: Word | None = None
     acknowledged: Word | None = None
+    asks: ApprovalTerms | None = None
+    grace: timedelta = timedelta(0)
 
     @property
     def is_open(self) -> bool:

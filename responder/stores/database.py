@@ -9,22 +9,24 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from responder.errors import SettingsError
-from responder.ports import Incidents, Journal, Ledger, Outbox
+from responder.ports import Incidents, Journal, Ledger, Outbox, People
 from responder.stores import journal_table, schema, sqlite
 from responder.stores.connection import ConnectionThread
 from responder.stores.incidents import SqlIncidents
 from responder.stores.journal import JournalLimits, SqlJournal
 from responder.stores.ledger import SqlLedger
 from responder.stores.outbox import SqlOutbox
+from responder.stores.people import SqlPeople
 
 
 class Database:
-    """An open database: one thread that writes, one that reads, the four stores. Belongs to the event loop that opened it."""
+    """An open database: one thread that writes, one that reads, the stores. Belongs to the event loop that opened it."""
 
     journal: Journal
     incidents: Incidents
     outbox: Outbox
     ledger: Ledger
+    people: People
 
     def __init__(self, engine: Engine, lock: sqlite.FileLock, last_entry: int, limits: JournalLimits) -> None:
         self._lock = lock
@@ -35,6 +37,7 @@ class Database:
         self.incidents = SqlIncidents(self._writer, self._reader)
         self.outbox = SqlOutbox(self._writer, self._reader)
         self.ledger = SqlLedger(self._writer, self._reader)
+        self.people = SqlPeople(self._writer, self._reader)
 
     async def connect(self) -> None:
         """Connect both threads now. While the reader is connected, a reconnecting writer finds the write-ahead log in place."""

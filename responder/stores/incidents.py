@@ -53,14 +53,15 @@ class SqlIncidents:
         """Raises NotFoundError when it was never opened, ConflictError when it is open again but its target is taken."""
 
         def work(connection: Connection) -> None:
-            change = update(incidents).where(incidents.c.id == incident.id).values(**_columns(incident))
+            columns = {"identity": incident.identity, **_columns(incident)}
+            change = update(incidents).where(incidents.c.id == incident.id).values(**columns)
             try:
                 changed = connection.execute(change).rowcount
             except IntegrityError as error:
                 raise ConflictError(f"target {incident.target} has another open incident") from error
             if changed == 0:
                 raise NotFoundError(f"there is no incident {incident.id}")
-            _add_joined(connection, incident)
+            _keep_joined(connection, incident)
             _add_events(connection, incident.id, events)
             messages.put(connection, outbox)
 
@@ -150,10 +151,12 @@ def _find_pruned(connection: Connection, incident: Incident) -> Incident | None:
     )
 
 
-def _add_joined(connection: Connection, incident: Incident) -> None:
-    if not incident.joined:
-        return
-    known = set(connection.scalars(select(joined_identities.c.identity).where(joined_identities.c.incident_id == incident.id)))
+def _keep_joined(connection: Connection, incident: Incident) -> None:
+    """An incident may also give up what joined it."""
+    mine = joined_identities.c.incident_id == incident.id
+    known = set(connection.scalars(select(joined_identities.c.identity).where(mine)))
+    if gone := known.difference(incident.joined):
+        connection.execute(delete(joined_identities).where(mine, joined_identities.c.identity.in_(gone)))
     new = [{"identity": identity, "incident_id": incident.id} for identity in incident.joined if identity not in known]
     if new:
         connection.execute(insert(joined_identities), new)

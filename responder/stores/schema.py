@@ -1,4 +1,4 @@
-"""The tables, and the check that a database holds exactly this version of them."""
+"""The tables, and the check that a database holds this version of them, or an older one that can be brought here."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
+    update,
 )
 
 from responder.errors import SettingsError
 from responder.stores.codec import from_micros, to_micros
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 added what people say: suppressions, hold, audit log, kept answers. An older database is brought here in place."""
 
 
 class Micros(TypeDecorator[datetime]):
@@ -171,11 +173,50 @@ bad_versions = Table(
     Column("at", Micros, nullable=False),
 )
 
+# ended_at: when it was ended, or its time; until then it is among those that are looked at.
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("created_at", Micros, nullable=False),
+    Column("until", Micros, nullable=False),
+    Column("ended_at", Micros),
+    Column("document", Text, nullable=False),
+)
+
+# One row, once the switch was turned.
+hold = Table("hold", metadata, Column("number", Integer, primary_key=True), Column("document", Text, nullable=False))
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", _Number, primary_key=True),
+    Column("at", Micros, nullable=False),
+    Column("document", Text, nullable=False),
+    Index("audit_by_age", "at"),
+)
+
+kept_answers = Table(
+    "kept_answers",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("at", Micros, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+_ADDED: dict[int, tuple[Table, ...]] = {2: (suppressions, hold, audit, kept_answers)}
+"""Tables by the version that brought them."""
+
 
 def prepare(connection: Connection, where: str) -> None:
-    """Create the tables in an empty database, or check those that are there. Raises SettingsError; `where` names the database."""
+    """Create the tables in an empty database, or check those that are there and add what is missing.
+
+    Raises SettingsError; `where` names the database.
+    """
     if inspect(connection).get_table_names():
-        check(connection, where)
+        _upgrade(connection, check(connection, where))
         return
     metadata.create_all(connection)
     connection.execute(
@@ -183,13 +224,23 @@ def prepare(connection: Connection, where: str) -> None:
     )
 
 
-def check(connection: Connection, where: str) -> None:
-    """Raises SettingsError unless the tables are exactly this version's."""
+def _upgrade(connection: Connection, found: int) -> None:
+    """In the transaction of the caller: either all of it or nothing."""
+    if found == SCHEMA_VERSION:
+        return
+    for version in range(found + 1, SCHEMA_VERSION + 1):
+        metadata.create_all(connection, tables=_ADDED[version])
+    connection.execute(update(meta).where(meta.c.name == "schema_version").values(value=SCHEMA_VERSION))
+
+
+def check(connection: Connection, where: str) -> int:
+    """The version of the tables. Raises SettingsError unless this Responder can read them."""
     if meta.name not in inspect(connection).get_table_names():
         raise SettingsError(f"RESPONDER_DATABASE_URL: {where} holds somebody else's tables, not Responder's")
     found = connection.scalar(select(meta.c.value).where(meta.c.name == "schema_version"))
-    if found != SCHEMA_VERSION:
+    if not isinstance(found, int) or not 1 <= found <= SCHEMA_VERSION:
         raise SettingsError(
             f"RESPONDER_DATABASE_URL: {where} has schema version {found}, this Responder knows version {SCHEMA_VERSION}; "
             + ("run a newer Responder" if isinstance(found, int) and found > SCHEMA_VERSION else "start with a new file")
         )
+    return found

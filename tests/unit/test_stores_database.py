@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
+from responder.domain.people import Hold
 from responder.errors import SettingsError
 from responder.ports import EntryKind
 from responder.stores.database import open_database
+from responder.stores.record import open_record
+from responder.stores.schema import SCHEMA_VERSION
 from tests.harness.databases import NOW, at, signal
 
 UNUSABLE = {
@@ -67,7 +70,7 @@ async def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
         await open_database(f"sqlite:///{tmp_path}/responder.db")
 
 
-@pytest.mark.parametrize(("version", "advice"), [(0, "start with a new file"), (2, "run a newer Responder")])
+@pytest.mark.parametrize(("version", "advice"), [(0, "start with a new file"), (SCHEMA_VERSION + 1, "run a newer Responder")])
 async def test_another_schema_version_is_refused(tmp_path: Path, version: int, advice: str) -> None:
     url = f"sqlite:///{tmp_path}/responder.db"
     await (await open_database(url)).close()
@@ -76,8 +79,27 @@ async def test_another_schema_version_is_refused(tmp_path: Path, version: int, a
     with pytest.raises(SettingsError, match=f"schema version {version}, .*{advice}"):
         await open_database(url)
     with sqlite3.connect(tmp_path / "responder.db") as other:
-        other.execute("UPDATE meta SET value = 1 WHERE name = 'schema_version'")
+        other.execute("UPDATE meta SET value = ? WHERE name = 'schema_version'", (SCHEMA_VERSION,))
     await (await open_database(url)).close()
+
+
+async def test_a_database_of_the_first_version_is_brought_up_in_place(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/responder.db"
+    old = await open_database(url)
+    await old.journal.append(EntryKind.SIGNALS, at(0), [signal("a")])
+    await old.close()
+    with sqlite3.connect(tmp_path / "responder.db") as other:
+        for table in ("suppressions", "hold", "audit", "kept_answers"):
+            other.execute(f"DROP TABLE {table}")
+        other.execute("UPDATE meta SET value = 1 WHERE name = 'schema_version'")
+    open_record(url).close()  # reading alone changes nothing
+    upgraded = await open_database(url)
+    assert [entry.signals for entry in await upgraded.journal.read(0, 10)] == [(signal("a"),)]
+    await upgraded.people.put_hold(Hold(True, "release day", "ann", NOW))
+    assert (await upgraded.people.hold()).held
+    await upgraded.close()
+    with sqlite3.connect(tmp_path / "responder.db") as other:
+        assert other.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone() == (SCHEMA_VERSION,)
 
 
 async def test_two_databases_on_one_file_are_refused_until_the_first_is_closed(tmp_path: Path) -> None:
@@ -99,6 +121,8 @@ def start(script: str, url: str) -> subprocess.Popen[str]:
 HOLDER = """
 import asyncio, sys
 from responder.stores.database import open_database
+from responder.stores.record import open_record
+from responder.stores.schema import SCHEMA_VERSION
 
 async def hold():
     database = await open_database(sys.argv[1])
