@@ -18,6 +18,13 @@ class Mode(StrEnum):
     ARMED = "armed"
 
 
+class OnOwner(StrEnum):
+    """What to do about another controller that keeps the object as it wants it."""
+
+    REFUSE = "refuse"
+    SUSPEND = "suspend"  # suspend a Flux Kustomization or HelmRelease before acting; it stays so until a person resumes it
+
+
 @dataclass(frozen=True, slots=True)
 class WorkloadRef:
     """A Kubernetes workload. kind: `Deployment`, `StatefulSet`, `DaemonSet` or Argo's `Rollout`."""
@@ -43,7 +50,7 @@ class HelmRef:
 
 @dataclass(frozen=True, slots=True)
 class ArgoCdRef:
-    """An Argo CD application, rolled back by Argo CD itself. project: "" when the name alone finds it."""
+    """An Argo CD application, rolled back by Argo CD itself. namespace: "" when it is in Argo CD's own."""
 
     application: str
     namespace: str = ""
@@ -111,13 +118,18 @@ class GuardSettings:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something that can be rolled back. A signal speaks of it when all `matchers` match its labels."""
+    """Something that can be rolled back. A signal speaks of it when all `matchers` match its labels.
+
+    evict_unready: of a StatefulSet, delete the bad version's unready pods: the controller would wait for them for ever.
+    """
 
     name: str
     workload: Place
     matchers: tuple[Matcher, ...]
     mode: Mode = Mode.OBSERVE
     guards: GuardSettings = GuardSettings()
+    on_owner: OnOwner = OnOwner.REFUSE
+    evict_unready: bool = False
 
     @property
     def key(self) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from responder.domain.plan import Monitor, Plan, Retry, Step
 from responder.domain.rulebook import DEFAULT_ROUTES, MassHold, Route, Rule
-from responder.domain.target import GuardSettings, Target, WorkloadRef
+from responder.domain.target import GuardSettings, Target
 from responder.rulebook.declarations import Declarations, Declared, DeclaredStep
-from responder.rulebook.form import PlanForm, RouteForm, RuleForm, TargetForm
+from responder.rulebook.form import PlanForm, RouteForm, RuleForm
+from responder.rulebook.target_form import TargetForm
 
 
 def targets(declarations: Declarations) -> dict[str, Target]:
@@ -48,10 +49,12 @@ def _target(name: str, form: TargetForm) -> Target:
     guards = form.guards
     return Target(
         name=name,
-        workload=WorkloadRef(namespace=form.kubernetes.namespace, name=form.kubernetes.deployment),
+        workload=form.place(),
         matchers=form.match,
         mode=form.mode,
         guards=GuardSettings(guards.deployed_within, guards.proven_for, guards.max_rollbacks),
+        on_owner=form.owner,
+        evict_unready=form.evict_unready,
     )
 
 

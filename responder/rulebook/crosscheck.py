@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from responder.domain.rulebook import Response, Severity
+from responder.domain.target import ArgoCdRef, CheckoutRef, ComposeRef, HelmRef, OnOwner, Place, WorkloadRef
 from responder.rulebook.declarations import Declarations, Declared, DeclaredStep
 from responder.rulebook.form import RouteForm, RuleForm
 from responder.rulebook.problem import Problem, did_you_mean
@@ -31,17 +32,23 @@ class CrossCheck:
         yield from self._parameters()
 
     def _targets(self) -> Iterator[Problem]:
-        """One workload under two names would be two locks on one thing."""
-        seen: dict[tuple[str, str], str] = {}
+        """One place under two names would be two locks on one thing."""
+        seen: dict[Place, str] = {}
         for name, target in self.declarations.targets.items():
             if target.form is None:
                 continue
-            workload = target.form.kubernetes
-            other = seen.setdefault((workload.namespace, workload.deployment), name)
+            place, word = target.form.place(), target.form.place_word
+            other = seen.setdefault(_identity(place), name)
             if other != name:
-                what = f"the same Deployment as target `{other}`"
-                hint = f"declared at {self.declarations.targets[other].location}; one target per workload"
-                yield target.problem(("kubernetes",), what, hint)
+                what = f"the same {_kind(place)} as target `{other}`"
+                hint = f"declared at {self.declarations.targets[other].location}; one target per {_noun(place)}"
+                yield target.problem((word,), what, hint)
+            if target.form.owner is OnOwner.SUSPEND and not isinstance(place, WorkloadRef):
+                hint = "it speaks of Kubernetes workloads that Flux keeps; remove it"
+                yield target.problem(("owner",), "`suspend` has no effect here", hint, at_key=True)
+            if target.form.evict_unready and not (isinstance(place, WorkloadRef) and place.kind == "StatefulSet"):
+                hint = "only a StatefulSet keeps broken pods; remove it"
+                yield target.problem(("evict_unready",), "has no effect here", hint, at_key=True)
 
     def _routes(self) -> Iterator[Problem]:
         told: dict[str, set[Severity]] = {}
@@ -140,6 +147,23 @@ class CrossCheck:
             if notifier is not None and notifier not in self.notifiers:
                 hint = did_you_mean(notifier, self.notifiers)
                 yield step.plan.problem((*step.path, "with", "to"), f"unknown notifier `{notifier}`", hint)
+
+
+def _identity(place: Place) -> Place:
+    """What makes two declarations speak of one thing: what is done there may differ."""
+    if isinstance(place, ComposeRef):
+        return ComposeRef(place.project, "", place.host)
+    return CheckoutRef(place.folder, place.host) if isinstance(place, CheckoutRef) else place
+
+
+def _kind(place: Place) -> str:
+    if isinstance(place, WorkloadRef):
+        return place.kind
+    return {HelmRef: "Helm release", ArgoCdRef: "application", ComposeRef: "project", CheckoutRef: "checkout"}[type(place)]
+
+
+def _noun(place: Place) -> str:
+    return "workload" if isinstance(place, WorkloadRef) else _kind(place)
 
 
 def _literal(parameters: BaseModel, name: str) -> str | None:

@@ -9,11 +9,12 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from responder.rulebook.explain import explain, where
-from responder.rulebook.form import HoldForm, PlanForm, RouteForm, RulebookForm, RuleForm, StepForm, TargetForm
+from responder.rulebook.form import HoldForm, PlanForm, RouteForm, RulebookForm, RuleForm, StepForm
 from responder.rulebook.problem import Problem, Step, did_you_mean
 from responder.rulebook.scalar import check_name
 from responder.rulebook.source import Source
 from responder.rulebook.strict_form import Form
+from responder.rulebook.target_form import TargetForm
 
 FormT = TypeVar("FormT", bound=Form)
 Path = tuple[Step, ...]

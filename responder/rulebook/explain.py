@@ -16,8 +16,6 @@ from responder.rulebook.source import Source
 _LATER_KEYS = {
     "query": "the number comes from the alert: see `from`, and `annotation` or `history` for its baseline",
     "grace": "remove it: there is no countdown",
-    "statefulset": "targets are Deployments",
-    "daemonset": "targets are Deployments",
 }
 _LATER_VALUES = {"approve": "use `rollback` or `notify`"}
 _TYPE_MESSAGES = {

@@ -10,21 +10,19 @@ from pydantic.json_schema import JsonSchemaValue
 
 from responder.domain.plan import Monitor, OnStepFailure, Plan, Retry, Step
 from responder.domain.rulebook import Response, Route, Rule, Severity
-from responder.domain.target import GuardSettings, Mode, Target
 from responder.rulebook.condition_form import WhenForm
 from responder.rulebook.scalar import (
     Backoff,
     Duration,
     LabelNames,
-    Limit,
     Matchers,
     Name,
-    ObjectName,
     PositiveDuration,
     Severities,
     TargetShare,
 )
 from responder.rulebook.strict_form import Form
+from responder.rulebook.target_form import TargetForm
 
 _RETRY = Retry()
 
@@ -39,34 +37,6 @@ def _not_empty(steps: tuple[StepForm, ...]) -> tuple[StepForm, ...]:
     if not steps:
         raise ValueError("must have at least one step")
     return steps
-
-
-class KubernetesForm(Form):
-    """A Deployment of the cluster."""
-
-    namespace: ObjectName
-    deployment: ObjectName
-
-
-class GuardsForm(Form):
-    deployed_within: Annotated[
-        PositiveDuration, Field(description="How old the suspect change may be; older changes are not rolled back.")
-    ] = _default(GuardSettings, "deployed_within")
-    proven_for: Annotated[
-        Duration, Field(description="How long a version must have been fully available to be rolled back to.")
-    ] = _default(GuardSettings, "proven_for")
-    max_rollbacks: Annotated[Limit, Field(description="At most so many rollbacks in a sliding window.")] = _default(
-        GuardSettings, "max_rollbacks"
-    )
-
-
-class TargetForm(Form):
-    """Something that can be rolled back. Nothing outside the targets is ever touched."""
-
-    kubernetes: KubernetesForm
-    match: Annotated[Matchers, Field(description="An alert speaks of this target when all of these match its labels.")]
-    mode: Annotated[Mode, Field(description="observe: everything but the effect. armed: really act.")] = _default(Target, "mode")
-    guards: GuardsForm = GuardsForm()
 
 
 class RouteForm(Form):

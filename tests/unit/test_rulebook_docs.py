@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from responder.actions.registry import PARAMETERS
-from responder.rulebook import condition_form, form
+from responder.rulebook import condition_form, form, target_form
 from responder.rulebook.loader import load_rulebook
 from responder.rulebook.schema import as_written
 
@@ -34,8 +34,13 @@ def rows() -> dict[str, list[str]]:
 
 
 FORMS: list[tuple[str, type[BaseModel]]] = [
-    ("", form.TargetForm),
-    ("guards.", form.GuardsForm),
+    ("", target_form.TargetForm),
+    ("guards.", target_form.GuardsForm),
+    ("kubernetes.", target_form.KubernetesForm),
+    ("helm.", target_form.HelmForm),
+    ("argocd.", target_form.ArgoCdForm),
+    ("compose.", target_form.ComposeForm),
+    ("checkout.", target_form.CheckoutForm),
     ("", form.RuleForm),
     ("hold.", form.HoldForm),
     ("value.", condition_form.ValueForm),

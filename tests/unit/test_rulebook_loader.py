@@ -28,7 +28,19 @@ from responder.domain.condition import (
 from responder.domain.matcher import parse_matcher
 from responder.domain.plan import BARE_ROLLBACK, Monitor, OnStepFailure, Plan, Retry, Step
 from responder.domain.rulebook import DEFAULT_ROUTES, MassHold, Response, Route, Rule, Rulebook, Severity
-from responder.domain.target import GuardSettings, Mode, RollbackLimit, Target, WorkloadRef
+from responder.domain.target import (
+    ArgoCdRef,
+    CheckoutRef,
+    ComposeRef,
+    GuardSettings,
+    HelmRef,
+    Mode,
+    OnOwner,
+    Place,
+    RollbackLimit,
+    Target,
+    WorkloadRef,
+)
 from responder.errors import RulebookError
 from responder.rulebook.crosscheck import CrossCheck
 from responder.rulebook.declarations import declare
@@ -99,6 +111,43 @@ def problems(path: Path) -> list[str]:
     with pytest.raises(RulebookError) as refused:
         load_rulebook(path, PARAMETERS)
     return list(refused.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [
+        pytest.param("kubernetes: {namespace: shop, deployment: app}", WorkloadRef("shop", "app"), id="a Deployment"),
+        pytest.param(
+            "kubernetes: {namespace: shop, statefulset: db}", WorkloadRef("shop", "db", "StatefulSet"), id="a StatefulSet"
+        ),
+        pytest.param("kubernetes: {namespace: shop, daemonset: log}", WorkloadRef("shop", "log", "DaemonSet"), id="a DaemonSet"),
+        pytest.param("kubernetes: {namespace: shop, rollout: app}", WorkloadRef("shop", "app", "Rollout"), id="a Rollout"),
+        pytest.param("helm: {namespace: shop, release: app}", HelmRef("shop", "app"), id="a Helm release"),
+        pytest.param("argocd: shop", ArgoCdRef("shop"), id="an application, in short"),
+        pytest.param("argocd: {application: app, namespace: team}", ArgoCdRef("app", "team"), id="an application elsewhere"),
+        pytest.param("compose: {project: shop, folder: /opt/shop/}", ComposeRef("shop", "/opt/shop"), id="a project here"),
+        pytest.param(
+            "compose: {project: shop, folder: /opt/shop, host: me@far, files: [a.yml], services: web, rollback_tag: old}",
+            ComposeRef("shop", "/opt/shop", "me@far", ("a.yml",), ("web",), "old"),
+            id="a Compose project over SSH",
+        ),
+        pytest.param(
+            "checkout: {folder: /srv/app, install: [npm, ci], build: [make], manager: systemd, processes: [api@1.service]}",
+            CheckoutRef("/srv/app", "", ("npm", "ci"), ("make",), "systemd", ("api@1.service",)),
+            id="a checkout",
+        ),
+    ],
+)
+def test_places(written: str, place: Place, tmp_path: Path) -> None:
+    rulebook = load(tmp_path, f"version: 1\ntargets:\n  app:\n    {written}\n    match: 'app=\"shop\"'\n")
+    assert rulebook.targets["app"].workload == place
+
+
+def test_what_may_be_done_about_owners_and_broken_pods(tmp_path: Path) -> None:
+    options = "owner: suspend\n    evict_unready: true"
+    place = "kubernetes: {namespace: shop, statefulset: db}"
+    target = load(tmp_path, f"version: 1\ntargets:\n  db:\n    {place}\n    match: 'a=\"b\"'\n    {options}\n").targets["db"]
+    assert (target.on_owner, target.evict_unready) == (OnOwner.SUSPEND, True)
 
 
 def test_everything_that_can_be_written_arrives(tmp_path: Path) -> None:
