@@ -22,7 +22,6 @@ NOT_YET = frozenset(
     {
         "TOKENS_FILE",
         "PROMETHEUS_URL",
-        "ALERTMANAGER_URL",
         "SLACK_BOT_TOKEN",
         "SLACK_CHANNEL",
         "SLACK_API_URL",
@@ -79,6 +78,10 @@ def _whole_number(value: object) -> object:
     return value
 
 
+def _several(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
 Token = Annotated[SecretStr, AfterValidator(_token)]
 PathToken = Annotated[SecretStr, AfterValidator(_path_token)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
@@ -90,6 +93,7 @@ class Settings(BaseModel):
 
     port: 0 takes any free one. database_url: a secret because it may hold a password.
     public_url: where people reach this service, for links in messages.
+    alertmanager_url: where alerts are looked at a second time: every replica, with commas between.
     sentry_legacy_token: end of the secret address `/webhooks/sentry/legacy/<token>`.
     statuspage_url: base address as Statuspage documents it, ending in `/v1`.
     retention: days after which journal entries and closed incidents are deleted.
@@ -107,6 +111,8 @@ class Settings(BaseModel):
     sentry_client_secret: SecretStr | None = None
     sentry_legacy_token: PathToken | None = None
     grafana_secret: SecretStr | None = None
+    alertmanager_url: Annotated[tuple[HttpUrl, ...], BeforeValidator(_several)] = ()
+    alertmanager_token: Token | None = None
     slack_webhook_url: Annotated[SecretStr, AfterValidator(_secret_http_url)] | None = None
     statuspage_api_key: Token | None = None
     statuspage_page_id: str | None = None
@@ -135,6 +141,7 @@ SECRETS = frozenset(
         "sentry_client_secret",
         "sentry_legacy_token",
         "grafana_secret",
+        "alertmanager_token",
         "slack_webhook_url",
         "statuspage_api_key",
     }

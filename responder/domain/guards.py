@@ -29,6 +29,7 @@ class Facts:
     rollbacks: begun on this target within the limit's window.
     restored_by: incident whose rollback put the current version there; "" if none.
     acting: another incident that is acting on this target; "" if none.
+    second_look: what the sender says when asked again; None when it was not asked.
     """
 
     target: Target
@@ -42,6 +43,7 @@ class Facts:
     rollbacks: int = 0
     restored_by: str = ""
     acting: str = ""
+    second_look: Verdict | None = None
 
 
 def judge(facts: Facts) -> tuple[list[Verdict], Choice]:
@@ -50,6 +52,8 @@ def judge(facts: Facts) -> tuple[list[Verdict], Choice]:
         return [_verdict("readable", Outcome.UNKNOWN, facts.unreadable or "the target could not be read")], Choice(None, "", ())
     choice = choose_version(facts.state, facts.ledger, facts.bad_fingerprints, facts.target.guards.proven_for)
     verdicts = [guard(facts, facts.state) for guard in _GUARDS]
+    if facts.second_look is not None:
+        verdicts.append(facts.second_look)
     outcome = Outcome.PASS if choice.version else Outcome.REFUSE
     return [*verdicts, _verdict("proven", outcome, choice.reason)], choice
 

@@ -9,7 +9,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class ListedAlert:
-    """An alert that is not over. held_back_by: `silence 4711`, `an inhibition`, `mute time nights`; "" when it is active."""
+    """An alert that is not over. started_at: cut to milliseconds, other than in webhooks.
+
+    held_back_by: `silence 4711`, `an inhibition`, `mute time nights`; "" when it is active.
+    """
 
     key: str
     labels: Mapping[str, str]

@@ -6,7 +6,7 @@ Recovery is level-triggered: after folding, a group that fires and has no incide
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -19,6 +19,7 @@ from responder.domain.signal import Signal, SignalStatus
 from responder.engine.conductor import Conductor
 from responder.engine.desk import IncidentDesk
 from responder.engine.evaluator import Evaluator
+from responder.engine.second_look import Place, places_of
 from responder.engine.watch import Pulse
 from responder.errors import JournalUnavailableError
 from responder.ports import Clock, Entry, EntryKind, Incidents, Journal
@@ -39,6 +40,7 @@ class Brain:
     """on_decision: called with every decision of the live fold, for metrics. on_folded: with the age of the newest entry folded.
 
     on_recalled: called with every decision found again while recovering.
+    vouched: asks the sender; returns those (rule, group, target) whose alerts it says fire now.
     The evaluator belongs to the brain: nobody else feeds it.
     """
 
@@ -54,6 +56,7 @@ class Brain:
         on_decision: Callable[[Decision], None] = lambda _: None,
         on_folded: Callable[[timedelta], None] = lambda _: None,
         on_recalled: Callable[[Decision], None] = lambda _: None,
+        vouched: Callable[[Collection[Place]], Awaitable[Collection[Place]]] | None = None,
     ) -> None:
         self._evaluator = evaluator
         self._digest = digest
@@ -64,6 +67,8 @@ class Brain:
         self._on_decision = on_decision
         self._on_folded = on_folded
         self._on_recalled = on_recalled
+        self._ask = vouched
+        self._vouched: Collection[Place] = ()
         self._is_folded = False
         self._is_up_to_date = False
         self._position = 0
@@ -165,6 +170,9 @@ class Brain:
         unfinished = await self._incidents.list(open_only=True, limit=10_000)
         for incident in unfinished:
             self._conductor.expect(incident)
+        if self._doubt is not None and self._ask is not None:
+            fires = [(one.rule, one.group, one.target) for one in self._evaluator.firing()]
+            self._vouched = await self._ask([*fires, *(place for one in unfinished for place in places_of(one))])
         firing = {decision.identity for decision in self._evaluator.firing()}
         for decision in self._missed:
             if decision.rule == UNREADABLE:
@@ -174,7 +182,7 @@ class Brain:
                 await self._handle([replace(decision, response=Response.NOTIFY, reason=reason)])
         await self._handle(self._evaluator.firing())
         for incident in unfinished:
-            if self._doubt is not None and incident.acted_at is None:
+            if self._doubt is not None and incident.acted_at is None and not self._is_vouched(places_of(incident)):
                 continue  # nothing was changed yet: led when the doubt ends
             _log.info("incident_resumed", incident=incident.id, status=incident.status.value)
             self._lead(incident)
@@ -195,7 +203,13 @@ class Brain:
     def _is_doubted(self, decision: Decision) -> bool:
         if self._doubt is None or decision.response is not Response.ROLLBACK or decision.began_at is None:
             return False
+        if self._is_vouched([(decision.rule, decision.group, decision.target)]):
+            return False
         return decision.began_at < self._doubt[0] and self._clock() < self._doubt[1]
+
+    def _is_vouched(self, places: Iterable[Place]) -> bool:
+        """Whether the sender was asked after the long silence, and says that it fires."""
+        return any(place in self._vouched for place in places)
 
     async def _end_doubt(self) -> None:
         """Act on what was doubted and still fires."""

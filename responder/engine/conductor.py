@@ -6,7 +6,7 @@ Everything that matters is on record before it happens, so `conduct` is both the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -40,6 +40,7 @@ class Conductor:
     """targets: the declared targets, looked up at the time of use. still_firing: whether any alert of the incident fires now.
 
     has_cleared: whether all of them are over; neither holds while the number of an alert is missing.
+    goes_on: asks the sender; None when it can't be asked.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Conductor:
         has_cleared: Callable[[Incident], bool],
         pulse: Pulse,
         clock: Clock,
+        goes_on: Callable[[Incident], Awaitable[bool | None]] | None = None,
     ) -> None:
         self._desk = desk
         self._runner = runner
@@ -61,6 +63,7 @@ class Conductor:
         self._targets = targets
         self._still_firing = still_firing
         self._has_cleared = has_cleared
+        self._goes_on = goes_on
         self._pulse = pulse
         self._clock = clock
         self._claims = Claims()
@@ -229,6 +232,7 @@ class Conductor:
             has_cleared=self._has_cleared,
             pulse=self._pulse,
             clock=self._clock,
+            goes_on=self._goes_on,
         )
         if verdict.failed:
             await self._fail(incident.id, verdict.reason)

@@ -22,11 +22,13 @@ from datetime import datetime
 
 from responder.domain.condition import AbsentCondition
 from responder.domain.decision import Decision, DecisionKind
+from responder.domain.reading import Verdict
 from responder.domain.rule_state import GroupView
 from responder.domain.rulebook import Rulebook
 from responder.domain.signal import Signal, SignalStatus
 from responder.engine import groups, happenings, reasons
 from responder.engine.alerts import Alert, Member
+from responder.engine.appraisal import Appraisal, appraise
 from responder.engine.evaluator_snapshot import decode, encode
 from responder.engine.membership import began
 from responder.engine.rule_table import Match, RuleTable
@@ -151,6 +153,15 @@ class Evaluator:
         """Whether nothing is left of this group: no alert satisfies the condition, and none is inconclusive."""
         watch = self._table.by_name.get(rule)
         return watch is None or self._groups.is_calm(watch, group)
+
+    def appraise(
+        self, rule: str, group: str, listed: Sequence[Signal], now: datetime, *, source: str, alone: bool = False
+    ) -> Appraisal:
+        """What the group comes to when `listed` is all that this source knows of now; see `appraisal`."""
+        watch = self._table.by_name.get(rule)
+        if watch is None:
+            return Appraisal(Verdict.CALM, 0)
+        return appraise(self._table, self._membership, watch, group, listed=listed, now=now, source=source, alone=alone)
 
     def last_cleared(self, rule: str, group: str) -> datetime | None:
         """When the group was last calm again; None when unknown or long forgotten."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
+from responder.domain.guard import Verdict
 from responder.domain.guards import Facts
 from responder.domain.incident import Incident
 from responder.domain.ledger import blame, fill
@@ -21,25 +23,42 @@ _READ_ATTEMPTS = 6
 _EARLIER_INCIDENTS = 20  # of the same target, looked at for versions they blamed
 
 
+SecondLook = Callable[[Incident], Coroutine[Any, Any, Verdict | None]]
+"""Asks the sender whether the alerts of this incident still stand."""
+
+
 class FactFinder:
     """Gathers facts; what can't be read is said, never guessed."""
 
-    def __init__(self, workloads: Workloads, ledger: Ledger, incidents: Incidents, clock: Clock) -> None:
+    def __init__(
+        self,
+        workloads: Workloads,
+        ledger: Ledger,
+        incidents: Incidents,
+        clock: Clock,
+        second_look: SecondLook | None = None,
+    ) -> None:
         self._workloads = workloads
         self._ledger = ledger
         self._incidents = incidents
         self._clock = clock
+        self._second_look = second_look
 
     async def gather(self, target: Target, incident: Incident, *, still_firing: bool, acting: str = "") -> Facts:
         """Facts about one target for one incident. Our own marks of this incident don't count against it.
 
         acting: another incident that acts on the target, "" when none does.
         """
+        asked = asyncio.create_task(self._second_look(incident)) if self._second_look else None  # while the target is read
         try:
             state = await self._read(target)
+            second_look = await asked if asked else None
         except (ResponderError, TimeoutError) as error:
             reason = str(error) or f"no answer within {_READ_WITHIN.total_seconds():.0f} s"
             return Facts(target, self._clock(), None, f"{target.workload} can't be read: {reason}")
+        finally:
+            if asked:
+                asked.cancel()
         now = self._clock()
         bad = await self._ledger.bad_fingerprints(target.name)
         troubles = await self._troubles(target)
@@ -55,6 +74,7 @@ class FactFinder:
             rollbacks=max(0, begun - (incident.id in bad.values())),
             restored_by=await self._restored_by(target, state, bad.values(), incident),
             acting=acting,
+            second_look=second_look,
         )
 
     async def _read(self, target: Target) -> WorkloadState:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from responder.domain.decision import Decision, DecisionKind
@@ -217,6 +217,11 @@ class Groups:
     def holds(self, watch: Watch, text: str) -> bool:
         group = self._groups.get((watch.index, text))
         return group is not None and group.holding > 0
+
+    def members(self, watch: Watch, text: str) -> Iterable[Member]:
+        """Those that hold or are inconclusive."""
+        group = self._groups.get((watch.index, text))
+        return () if group is None else group.members
 
     def is_calm(self, watch: Watch, text: str) -> bool:
         """No alert at all, not even one whose number is missing."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
+from responder.domain.condition import AllOf, AnyOf
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.reading import Verdict
 from responder.domain.signal import Signal
@@ -19,7 +20,7 @@ from responder.engine.groups import Groups
 from responder.engine.outbreak import Outbreak
 from responder.engine.rule_table import Match, RuleTable
 from responder.engine.timers import Timers
-from responder.engine.watches import Reading, Role
+from responder.engine.watches import Reading, Role, Watch
 
 _CALM = Verdict.CALM
 
@@ -121,6 +122,14 @@ class Membership:
             if isinstance(member, EventMember):
                 member.wake = None
         return decisions
+
+    def members(self, root: Watch, group: str) -> Iterator[tuple[int, Member]]:
+        """Those of a rule's group that are not calm, each with the number of its part of the condition."""
+        if isinstance(root.rule.condition, AllOf | AnyOf):
+            yield from self.ensembles.members(root, group)
+        else:
+            for member in self.groups.members(root, group):
+                yield 0, member
 
 
 def ignore(member: Member, now: datetime, why: str) -> Decision:

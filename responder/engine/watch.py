@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from responder.domain.incident import Incident
 from responder.domain.plan import Monitor
@@ -40,14 +40,20 @@ class WatchVerdict:
     reason: str
 
 
-def assess_watch(monitor: Monitor, until: datetime, now: datetime, *, firing: bool, failures: int) -> WatchVerdict | None:
-    """The end of the watch, or None while it goes on."""
+ASK_AGAIN = timedelta(seconds=5)
+"""How often the sender is asked whether the alert goes on, once the watch could end."""
+
+
+def assess_watch(
+    monitor: Monitor, until: datetime, now: datetime, *, firing: bool, failures: int, calm: str = "the alert has cleared"
+) -> WatchVerdict | None:
+    """The end of the watch, or None while it goes on. calm: how it is known that nothing fires any more."""
     if failures > monitor.failure_limit:
         return WatchVerdict(True, f"monitoring failed: {failures} rounds of checks in a row did not pass")
     if now < until:
         return None
     if not firing:
-        return WatchVerdict(False, f"the alert has cleared and nothing went wrong for {spell_duration(monitor.window)}")
+        return WatchVerdict(False, f"{calm} and nothing went wrong for {spell_duration(monitor.window)}")
     if now >= until + monitor.settle:
         waited = spell_duration(monitor.window + monitor.settle)
         return WatchVerdict(True, f"not recovered: the alert has not cleared {waited} after the rollback")
@@ -63,8 +69,13 @@ async def watch_incident(
     has_cleared: Callable[[Incident], bool],
     pulse: Pulse,
     clock: Clock,
+    goes_on: Callable[[Incident], Awaitable[bool | None]] | None = None,
 ) -> WatchVerdict:
-    """Run the checks every `every` and wait for the window and the alert. The end is on record: a restart goes on."""
+    """Run the checks every `every` and wait for the window and the alert. The end is on record: a restart goes on.
+
+    goes_on: asks the sender whether the alert does, None when nobody knows; its word is newer than what was told.
+    """
+    said, ask_at = None, datetime.min.replace(tzinfo=UTC)
     until = incident.monitor_until or clock() + monitor.window
     failures = 0
     next_round = clock()
@@ -76,10 +87,16 @@ async def watch_incident(
             now = clock()
             next_round = now + monitor.every
         known = await desk.get(incident.id) or incident
-        verdict = assess_watch(monitor, until, now, firing=not has_cleared(known), failures=failures)
+        if goes_on is not None and now >= max(until, ask_at):
+            said = await goes_on(known)
+            ask_at = clock() + ASK_AGAIN
+        cleared = has_cleared(known)
+        calm = "the alert has cleared" if cleared else "the sender does not list the alert any more"
+        firing = not cleared if said is None else said
+        verdict = assess_watch(monitor, until, now, firing=firing, failures=failures, calm=calm)
         if verdict is not None:
             return verdict
-        moments = [moment for moment in (until, until + monitor.settle) if moment > now]
+        moments = [moment for moment in (until, until + monitor.settle, ask_at) if moment > now]
         if monitor.checks:
             moments.append(next_round)
         await pulse.wait(min(moments) - now)

@@ -137,6 +137,13 @@ class Ensembles:
             ensemble = self._ensembles[key] = Ensemble(root, member.target, member.group)
         return ensemble
 
+    def members(self, watch: Watch, group: str) -> Iterator[tuple[int, Member]]:
+        """Those of one group that are not calm, each with the number of its part."""
+        ensemble = self._ensembles.get((watch.index, group))
+        for number, section in enumerate(ensemble.sections if ensemble is not None else ()):
+            for member in section.members:
+                yield number, member
+
     def put(self, member: Member) -> None:
         """From a snapshot: a member that is not calm."""
         section = self.of(member).sections[member.watch.part]
