@@ -19,6 +19,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from responder.actions.registry import PARAMETERS, build_actions
+from responder.clients.alertmanager import AlertmanagerClient
 from responder.clients.http import new_client
 from responder.clients.kubernetes import KubernetesClient
 from responder.domain.decision import Decision, DecisionKind
@@ -37,6 +38,7 @@ from responder.engine.ledger_keeper import LedgerKeeper
 from responder.engine.outbox import DeliveryOutcome, OutboxWorker
 from responder.engine.reload import Reloader, RulebookInForce
 from responder.engine.runner import StepRunner
+from responder.engine.second_look import SecondLook
 from responder.engine.watch import Pulse
 from responder.errors import JournalUnavailableError
 from responder.notifiers.registry import build_notifiers
@@ -252,6 +254,7 @@ class _Parts:
         warn_about_notifiers(self._in_force.rulebook, notifiers)
         outbox = OutboxWorker(database.outbox, notifiers, wall_clock, on_outcome=self._count_delivery)
         pulse = Pulse()
+        second_look = self._second_look(http, lambda: brain.evaluator)
         brain = Brain(
             evaluator=Evaluator(self._in_force.rulebook),
             digest=self._in_force.rulebook.digest,
@@ -262,6 +265,7 @@ class _Parts:
             on_decision=self._note,
             on_folded=lambda lag: metrics.evaluation_lag.set(lag.total_seconds()),
             on_recalled=self._log.note,
+            vouched=second_look.vouched if second_look else None,
         )
         desk = IncidentDesk(
             incidents=database.incidents,
@@ -273,7 +277,9 @@ class _Parts:
             link_to=self._link_to,
             on_closed=lambda incident: metrics.rollback_runs.labels(incident.status.value).inc(),
         )
-        facts = FactFinder(self._workloads, database.ledger, database.incidents, wall_clock)
+        facts = FactFinder(
+            self._workloads, database.ledger, database.incidents, wall_clock, second_look.before_acting if second_look else None
+        )
         runner = StepRunner(
             desk=desk,
             actions=build_actions(http),
@@ -294,6 +300,7 @@ class _Parts:
             has_cleared=brain.has_cleared,
             pulse=pulse,
             clock=wall_clock,
+            goes_on=second_look.goes_on if second_look else None,
         )
         brain.employ(desk, conductor)
         keeper = LedgerKeeper(self._workloads, database.ledger, wall_clock)
@@ -308,6 +315,12 @@ class _Parts:
         server = _Server(server_config(app, host=self._settings.host, port=self._settings.port))
         service = Service(url_of(listener), reloader, database, brain, desk, started, server)
         return service, _Tasks(service, outbox, keeper, self._settings, metrics)
+
+    def _second_look(self, http: httpx.AsyncClient, evaluator: Callable[[], Evaluator]) -> SecondLook | None:
+        if not self._settings.alertmanager_url:
+            return None
+        lists = AlertmanagerClient(self._settings.alertmanager_url, http, token=_text(self._settings.alertmanager_token))
+        return SecondLook(lists, evaluator=evaluator, rulebook=lambda: self._in_force.rulebook, clock=wall_clock)
 
     def _note(self, decision: Decision) -> None:
         self._decisions[decision.kind].inc()
