@@ -140,7 +140,7 @@ async def serving(settings: Settings, *, kubeconfig: str | None = None) -> Async
         metrics = build_metrics()
         metrics.rulebook_reload_ok.set(1)
         parts = _Parts(settings, rulebook, database, build_workloads(cluster, wall_clock), metrics)
-        service, tasks = parts.assemble(http, listener, started)
+        service, tasks = parts.assemble(http, cluster, listener, started)
         service.cluster = cluster
         service.main = asyncio.create_task(tasks.run(listener), name="service")
         try:
@@ -248,7 +248,9 @@ class _Parts:
         self._metrics = metrics
         self._decisions = {kind: metrics.decisions.labels(kind.value) for kind in DecisionKind}
 
-    def assemble(self, http: httpx.AsyncClient, listener: socket.socket, started: float) -> tuple[Service, _Tasks]:
+    def assemble(
+        self, http: httpx.AsyncClient, cluster: KubernetesClient, listener: socket.socket, started: float
+    ) -> tuple[Service, _Tasks]:
         database, metrics = self._database, self._metrics
         notifiers = build_notifiers(self._settings, http)
         warn_about_notifiers(self._in_force.rulebook, notifiers)
@@ -282,7 +284,7 @@ class _Parts:
         )
         runner = StepRunner(
             desk=desk,
-            actions=build_actions(http),
+            actions=build_actions(http, cluster),
             workloads=self._workloads,
             ledger=database.ledger,
             targets=self._targets,

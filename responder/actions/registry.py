@@ -15,6 +15,7 @@ from responder.actions.notify import Notify
 from responder.actions.parameters import HttpCheckParameters, NotifyParameters, RollbackParameters, SleepParameters
 from responder.actions.rollback import Rollback
 from responder.actions.sleep import Sleep
+from responder.clients.kubernetes import KubernetesClient
 from responder.ports import Action
 
 PARAMETERS: Mapping[str, type[BaseModel]] = {
@@ -25,8 +26,8 @@ PARAMETERS: Mapping[str, type[BaseModel]] = {
 }
 
 
-def build_actions(client: httpx.AsyncClient) -> Mapping[str, Action]:
-    """client: from `responder.clients.http.new_client`; it follows no redirects."""
+def build_actions(client: httpx.AsyncClient, cluster: KubernetesClient) -> Mapping[str, Action]:
+    """client: from `responder.clients.http.new_client`; it follows no redirects. Making them sends nothing."""
     return {
         "rollback": Rollback(),
         "http.check": HttpCheck(client),

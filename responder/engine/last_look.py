@@ -18,6 +18,15 @@ FRESH_FOR = timedelta(seconds=5)
 """How long the guards' verdicts stand. After longer steps, or a restart, they are asked again."""
 
 
+def may_change(target: Target | None, name: str) -> Target:
+    """The target, if its rulebook still lets us change anything there. Raises RefusedError."""
+    if target is None:
+        raise RefusedError(f"target {name} is not declared any more")
+    if target.mode is Mode.OBSERVE:
+        raise RefusedError(f"target {name} is in observe mode now")
+    return target
+
+
 class LastLook:
     """Raises RefusedError when it must not be done any more; nothing was changed then."""
 
@@ -37,11 +46,7 @@ class LastLook:
     async def __call__(self, incident: Incident, pin: Pin) -> None:
         if incident.status is not IncidentStatus.RUNNING or incident.failure:
             raise RefusedError("a rollback belongs to the steps of a plan: afterwards there is no second step back")
-        target = self._targets().get(pin.target)
-        if target is None:
-            raise RefusedError(f"target {pin.target} is not declared any more")
-        if target.mode is Mode.OBSERVE:
-            raise RefusedError(f"target {pin.target} is in observe mode now")
+        target = may_change(self._targets().get(pin.target), pin.target)
         judged_at = incident.run_started_at
         if judged_at is None or abs(self._clock() - judged_at) >= FRESH_FOR:
             await self._ask_again(incident, target, pin)

@@ -19,6 +19,7 @@ from responder.domain.quantity import format_duration
 from responder.domain.target import Target
 from responder.domain.version import Pin
 from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.last_look import may_change
 from responder.errors import JournalUnavailableError, RefusedError, ResponderError, TemporaryError
 from responder.ports import Action, Clock, Ledger, StepContext, Workload, Workloads
 
@@ -169,6 +170,9 @@ class StepRunner:
         async def mark_acted() -> None:
             await self._mark_acted(incident.id, pin_of(target))
 
+        async def mark_changed() -> None:
+            await self._mark_changed(incident.id, target)
+
         def declared(name: str) -> Target:
             if name not in self._targets():
                 raise RefusedError(f"target {name} is not declared any more")
@@ -201,6 +205,9 @@ class StepRunner:
             sleep=sleep,
             declared=declared,
             record_of=record_of,
+            mark_changed=mark_changed,
+            targets=self._targets,
+            step=step.name,
             secrets=self._secrets,
         )
 
@@ -215,6 +222,16 @@ class StepRunner:
         event = self._desk.event("acting", f"changing {pin.target} from {pin.from_version.version} to {pin.to_version.version}")
         await self._desk.change(incident_id, lambda known: replace(known, acted_at=known.acted_at or now), [event])
         await self._note(pin.target)
+
+    async def _mark_changed(self, incident_id: str, target: str) -> None:
+        """A step other than a rollback is about to change something: the version is not blamed, but a failure has to say so."""
+        may_change(self._targets().get(target), target)
+        now = self._clock()
+
+        def changed(known: Incident) -> Incident:
+            return replace(known, acted_at=known.acted_at or now)
+
+        await self._desk.change(incident_id, changed)
 
     def _clean(self, text: str) -> str:
         for secret in self._secrets:

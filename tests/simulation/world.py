@@ -12,6 +12,7 @@ from pathlib import Path
 
 from responder.actions.registry import build_actions
 from responder.clients.http import new_client
+from responder.clients.kubernetes import KubernetesClient
 from responder.domain.incident import Incident
 from responder.domain.matcher import parse_matcher
 from responder.domain.plan import Monitor, Plan, Step
@@ -213,7 +214,7 @@ class World:
         self._brain = asyncio.create_task(brain.run())
 
     def _actions(self) -> Mapping[str, Action]:
-        return {**build_actions(new_client()), "played": self.played}
+        return {**build_actions(new_client(), KubernetesClient()), "played": self.played}
 
     async def stop(self) -> None:
         if self._brain is not None:

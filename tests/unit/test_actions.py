@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from responder.actions.registry import PARAMETERS, build_actions
 from responder.clients.http import new_client
+from responder.clients.kubernetes import KubernetesClient
 from responder.domain.target import Target, WorkloadRef
 from responder.domain.version import Pin, RolloutPhase, RolloutStatus, Version, WorkloadState
 from responder.errors import InvalidInputError, PermanentError, RefusedError, TemporaryError, UnreachableError
@@ -58,6 +59,8 @@ class Stage:
             sleep=self._sleep,
             declared=lambda name: Target(name, WorkloadRef("shop", name), ()),
             record_of=lambda _name: None,
+            mark_changed=self._mark_acted,
+            targets=dict,
         )
 
     async def _record(self, intent: Mapping[str, object]) -> None:
@@ -124,7 +127,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def run(uses: str, parameters: Mapping[str, object], stage: Stage, client: httpx.AsyncClient) -> str:
-    return await build_actions(client)[uses].run(parameters, stage.context)
+    return await build_actions(client, KubernetesClient())[uses].run(parameters, stage.context)
 
 
 def on_stage(*states: RolloutStatus | Exception, done: bool = False, intent: Mapping[str, object] | None = None) -> Stage:
@@ -429,6 +432,6 @@ async def test_wrong_parameters_are_refused_when_loaded_and_when_run(
 
 
 async def test_every_action_has_parameters_and_the_other_way_round(client: httpx.AsyncClient) -> None:
-    assert set(build_actions(client)) == set(PARAMETERS)
+    assert set(build_actions(client, KubernetesClient())) == set(PARAMETERS)
     for model in PARAMETERS.values():
         assert model.model_json_schema()["additionalProperties"] is False
