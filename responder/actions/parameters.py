@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 
-from responder.actions.templates import check_template
+from responder.actions.templates import check_argument, check_template
 from responder.domain.quantity import parse_duration
 from responder.errors import InvalidInputError
 
@@ -117,10 +117,16 @@ def _check_header(value: str) -> str:
 
 Header = Annotated[str, AfterValidator(_check_header)]
 Template = Annotated[str, AfterValidator(check_template)]
+Argument = Annotated[str, AfterValidator(check_argument)]
+"""Text that reaches a command, a body or an object: fill it in with `render_argument` before use."""
 
 
 class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def destroys(self) -> bool:
+        """Whether a step with these parameters destroys data: then it needs a backup step before it, and a person's word."""
+        return False
 
     @classmethod
     def read(cls, parameters: Mapping[str, object]) -> Self:

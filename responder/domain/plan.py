@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -30,6 +31,7 @@ class Step:
     condition: `if`, an expression over the names that templates know; "" for always.
     steps: what a `parallel` step runs side by side. rescue: `on_failure` as a list: run when the step failed; when they succeed,
     the plan goes on. needs: names of earlier steps that must have succeeded in this run, or the step refuses (a backup, say).
+    destroys: data is lost by it: a person is asked first, unless a person ordered the run.
     """
 
     name: str
@@ -42,6 +44,17 @@ class Step:
     steps: tuple[Step, ...] = ()
     rescue: tuple[Step, ...] = ()
     needs: tuple[str, ...] = ()
+    destroys: bool = False
+
+    def walk(self) -> Iterator[Step]:
+        """The step itself, then all that are nested in it, in the order of the rulebook."""
+        yield self
+        for nested in (*self.steps, *self.rescue):
+            yield from nested.walk()
+
+
+PARALLEL, BLOCK = "parallel", "block"
+"""Words in `uses` that are no actions: the step's own `steps` run side by side, or one after another (an included plan)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +95,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """deadline: for `steps` and `verify` together; what exceeds it has failed."""
+    """deadline: for `steps` and `verify` together; what exceeds it has failed. updates: how often people hear how far it is."""
 
     name: str
     steps: tuple[Step, ...]
@@ -92,6 +105,34 @@ class Plan:
     on_failure: tuple[Step, ...] = ()
     inputs: Mapping[str, Input] = field(default_factory=dict)
     checkpoints: tuple[Checkpoint, ...] = ()
+    updates: timedelta | None = None
+
+    def walk(self) -> Iterator[Step]:
+        """Every step of `steps`, nested ones included."""
+        for step in self.steps:
+            yield from step.walk()
+
+
+LONGEST_INPUT = 1000  # characters
+
+
+def missing_inputs(plan: Plan, given: Mapping[str, str]) -> tuple[str, ...]:
+    """What is wrong with the values given for the plan's inputs: one sentence each, () when the plan can run."""
+    problems = [f"plan {plan.name} has no input `{name}`" for name in given if name not in plan.inputs]
+    for name, one in plan.inputs.items():
+        about = f" ({one.description})" if one.description else ""
+        value = given.get(name, one.default)
+        if value is None:
+            problems.append(f"plan {plan.name} needs the input `{name}`{about}")
+        elif len(value) > LONGEST_INPUT or re.fullmatch(one.pattern, value) is None:
+            problems.append(f"the input `{name}`{about} does not look as it must: {one.pattern}")
+    return tuple(problems)
+
+
+def filled_inputs(plan: Plan, given: Mapping[str, str]) -> Mapping[str, str]:
+    """The values given, with the plan's defaults where none was."""
+    defaults = {name: one.default for name, one in plan.inputs.items() if one.default is not None}
+    return {**defaults, **given}
 
 
 BARE_ROLLBACK = Plan(name="rollback", steps=(Step(name="rollback", uses="rollback", timeout=timedelta(minutes=10)),))
