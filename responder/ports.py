@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 from responder.domain.incident import Incident, IncidentEvent, StepRecord, Word
 from responder.domain.listing import Listing
 from responder.domain.matcher import Matcher
+from responder.domain.measurement import Measurement
 from responder.domain.notification import Delivery, Message
 from responder.domain.people import AuditEntry, Hold, KeptAnswer, Suppression
 from responder.domain.rulebook import ApprovalTerms
@@ -29,13 +30,15 @@ class EntryKind(StrEnum):
     SIGNALS = "signals"
     TICK = "tick"
     ACTED = "acted"  # a target is about to be rolled back; see `Entry.signals`
+    READING = "reading"  # what Prometheus answered; see `Entry.signals`
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One journal entry. id: ascending, visible in order.
 
-    signals: () for ticks; for ACTED a point event of our own whose key is the target.
+    signals: () for ticks; for ACTED a point event of our own whose key is the target; for READING one for each query, whose key
+    is the query: `value` is the number, None when there is none, and the annotation `why` says why.
     """
 
     id: int
@@ -90,6 +93,14 @@ class OutboxEntry:
 
     to: str
     message: Message
+
+
+class Prometheus(Protocol):
+    """Answers queries for one number."""
+
+    async def measure(self, query: str) -> Measurement:
+        """Ask once, now. Raises nothing of its own: what goes wrong is the reason why there is no number."""
+        ...
 
 
 class Incidents(Protocol):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
 from responder.domain.matcher import Matcher
+from responder.domain.query import Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +24,12 @@ class Baseline:
 
     annotation: name of the alert's annotation that carries it.
     history: the median of the signal's own calm numbers in a window of this length.
+    query: what Prometheus answers.
     """
 
     annotation: str | None = None
     history: timedelta | None = None
+    query: Query | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class ValueCondition:
     above alone: value > above. below alone: value < below. Both None never happens.
     between: (low, high) with low <= value <= high.
     source: where the number comes from: `value`, `annotations.<name>` or `labels.<name>`.
+    query: with one, the number is what Prometheus answers, and `source` means nothing.
     """
 
     above: float | None = None
@@ -42,6 +47,13 @@ class ValueCondition:
     between: tuple[float, float] | None = None
     source: str = "annotations.value"
     baseline: Baseline | None = None
+    query: Query | None = None
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        """What it has to ask Prometheus: for its number, then for its baseline."""
+        asked = (self.query, None if self.baseline is None else self.baseline.query)
+        return tuple(query for query in asked if query is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +121,11 @@ class AnyOf:
 
 
 Condition = LeafCondition | AllOf | AnyOf
+
+
+def query_users(condition: Condition) -> Iterator[ValueCondition]:
+    """The conditions on numbers, of all its parts, that have to ask Prometheus."""
+    leaves = [part.condition for part in condition.parts] if isinstance(condition, AllOf | AnyOf) else [condition]
+    for leaf in leaves:
+        if isinstance(leaf, ValueCondition) and leaf.queries:
+            yield leaf

@@ -6,11 +6,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from sys import intern
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from responder.domain.reading import Verdict
 from responder.domain.wording import one_line
 from responder.engine.watches import Reading, Watch
+
+if TYPE_CHECKING:
+    from responder.engine.measurements import Wanted
 
 AlertId = tuple[str, str]
 """(source, key)"""
@@ -23,9 +26,12 @@ ENDED_LIMIT = 50_000
 
 
 class Member:
-    """An alert's place in one group. since: from when its verdict counts. A CALM member stands outside the group."""
+    """An alert's place in one group. since: from when its verdict counts. A CALM member stands outside the group.
 
-    __slots__ = ("alert", "group", "since", "target", "value", "verdict", "watch")
+    wants: the queries that its verdict rests on.
+    """
+
+    __slots__ = ("alert", "group", "since", "target", "value", "verdict", "wants", "watch")
     rank: ClassVar[int] = 0
 
     def __init__(self, alert: Alert, watch: Watch, target: str, group: str, since: datetime) -> None:
@@ -36,6 +42,7 @@ class Member:
         self.since = since
         self.verdict = Verdict.CALM
         self.value: float | None = None
+        self.wants: tuple[Wanted, ...] = ()
 
     @property
     def age(self) -> tuple[datetime, AlertId, int]:
@@ -103,8 +110,11 @@ class Alert:
 
     def words_of(self, alert_id: AlertId, start: datetime) -> Alert:
         """A copy of the present words, for a stand-in; under an identity that need not be this alert's."""
-        reading = Reading(self.labels, self.label_names, self.texts, self.value, self.link)
-        return Alert(alert_id, start, dated=True, reading=reading)
+        return Alert(alert_id, start, dated=True, reading=self.reading())
+
+    def reading(self) -> Reading:
+        """The present words."""
+        return Reading(self.labels, self.label_names, self.texts, self.value, self.link)
 
     def take(self, reading: Reading) -> None:
         """Keep the latest words. Interned: ten thousand alerts of one rule share names, most values and texts."""

@@ -11,7 +11,7 @@ from responder.domain.reading import Verdict
 from responder.domain.signal import Signal
 from responder.engine.alerts import Member
 from responder.engine.membership import Membership
-from responder.engine.rule_table import RuleTable
+from responder.engine.rule_table import Match, RuleTable
 from responder.engine.watches import Reading, Role, Watch
 
 _WEIGHT = {Verdict.CALM: 0, Verdict.INCONCLUSIVE: 1, Verdict.HOLDS: 2}
@@ -49,21 +49,27 @@ def appraise(
     seen = 0
     for signal in listed:
         matches, _ = table.matching(signal.labels)
-        watches = [one.watch for one in matches if one.watch.root is root and one.group == group]
-        mine = [watch for watch in watches if watch.role is not Role.GATE and not watch.is_windowed]
+        found = [one for one in matches if one.watch.root is root and one.group == group]
+        mine = [one for one in found if one.watch.role is not Role.GATE and not one.watch.is_windowed]
         if mine:
             seen += 1
             texts = tuple(map(signal.annotations.get, table.kept))
             reading = table.read(signal.labels, texts, signal.value, signal.link)
-            for watch in mine:
-                parts[watch.part].append(_judge(membership, watch, signal, reading, now))
-    found = [max(part, key=_WEIGHT.__getitem__, default=Verdict.CALM) for part in parts]
+            for match in mine:
+                parts[match.watch.part].append(_judge(membership, match, signal, reading, now))
+    verdicts = [max(part, key=_WEIGHT.__getitem__, default=Verdict.CALM) for part in parts]
     choose = min if isinstance(condition, AllOf) else max
-    return Appraisal(choose(found, key=_WEIGHT.__getitem__), seen)
+    return Appraisal(choose(verdicts, key=_WEIGHT.__getitem__), seen)
 
 
-def _judge(membership: Membership, watch: Watch, signal: Signal, reading: Reading, now: datetime) -> Verdict:
-    if watch.history is None:
+def _judge(membership: Membership, match: Match, signal: Signal, reading: Reading, now: datetime) -> Verdict:
+    watch = match.watch
+    if watch.is_plain:
         return watch.judge(reading)[0]
-    known = membership.histories.look((watch.index, signal.source, signal.key), watch.history, now)
+    known = None
+    if watch.history is not None:
+        known = membership.histories.look((watch.index, signal.source, signal.key), watch.history, now)
+    if watch.queries:
+        measured = membership.measurements.look(watch, match.target, signal.labels)
+        return watch.judge_measured(reading, measured, known)[0]
     return watch.judge_against(watch.number(reading), known)[0]

@@ -10,6 +10,7 @@ order of time, so the decisions do not depend on how often `tick` was called in 
   highly available pair find the same identity.
 - An inconclusive number never counts towards acting. A group of nothing else asks when `for` runs out; a group that fires
   stays firing, because a missing number is no all-clear.
+- Numbers from queries come in through the journal, see `measurements`; what is wanted is a function of the state.
 - A point event goes on for a while, see `happenings`; conditions that count, see `conditions`, remember it for themselves.
 - A signal with an id counts once (see `seen_ids`); a point event with an id that is older than ids are remembered is ignored.
 - Ended episodes are remembered for `alerts.ENDED_FOR` and at most `alerts.ENDED_LIMIT` of them.
@@ -17,16 +18,17 @@ order of time, so the decisions do not depend on how often `tick` was called in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 from responder.domain.condition import AbsentCondition
 from responder.domain.decision import Decision, DecisionKind
+from responder.domain.measurement import Measurement
 from responder.domain.reading import Verdict
 from responder.domain.rule_state import GroupView
 from responder.domain.rulebook import Rulebook
 from responder.domain.signal import Signal, SignalStatus
-from responder.engine import groups, happenings, reasons
+from responder.engine import groups, happenings, measurements, reasons
 from responder.engine.alerts import Alert, Member
 from responder.engine.appraisal import Appraisal, appraise
 from responder.engine.evaluator_snapshot import decode, encode
@@ -95,6 +97,8 @@ class Evaluator:
             self._groups.moment = at
             if rank == groups.RANK:
                 decisions.append(self._membership.groups.wake(owner, now))
+            elif rank == measurements.RANK:
+                decisions += self._membership.measurements.wake(owner, at, now)
             elif rank == happenings.RANK:
                 decisions.append(self._happenings.wake(owner, at, now))
             elif (decision := self._membership.tallies.wake(owner, at, now)) is not None:
@@ -113,6 +117,16 @@ class Evaluator:
         if entry.kind is EntryKind.ACTED:
             for signal in entry.signals:
                 self.acted(signal.key, entry.at)
+        elif entry.kind is EntryKind.READING:
+            for signal in entry.signals:
+                decisions += self._take_reading(signal, entry.at)
+        return decisions
+
+    def _take_reading(self, signal: Signal, now: datetime) -> list[Decision]:
+        told = Measurement(signal.value, signal.annotations.get("why", ""))
+        decisions = self._membership.measurements.take(signal.key, signal.received_at, told, now)
+        decisions += self._further
+        self._further.clear()
         return decisions
 
     def acted(self, target: str, at: datetime) -> None:
@@ -173,8 +187,14 @@ class Evaluator:
         return self._groups.views()
 
     def counting(self) -> Iterator[GroupView]:
-        """What conditions with a memory have seen of groups in which they do not hold; the state is INACTIVE."""
-        return self._membership.tallies.views()
+        """What conditions with a memory or a query have seen of groups in which they do not hold; the state is INACTIVE."""
+        yield from self._membership.tallies.views()
+        yield from self._membership.measurements.views()
+
+    @property
+    def wanted(self) -> Collection[str]:
+        """The queries whose answers are wanted now; the one that is wanted for longest first. Fold them as a READING."""
+        return self._membership.measurements.wanted.keys()
 
     def snapshot(self) -> bytes:
         """The state, to be restored with the same rulebook."""

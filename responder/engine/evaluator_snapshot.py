@@ -26,7 +26,7 @@ from responder.engine.rule_table import RuleTable
 from responder.engine.state import State
 from responder.engine.watches import Role, Watch
 
-FORMAT = 3
+FORMAT = 4
 
 
 def encode(table: RuleTable, state: State) -> bytes:
@@ -39,6 +39,10 @@ def encode(table: RuleTable, state: State) -> bytes:
             "rulebook": [table.digest, len(table.watches), table.kept],
             "began": _pack(state.began),
             "alerts": [_alert_row(alert) for alert in state.alerts.values()],
+            "wanted": [
+                [one.query, _pack(one.at), _pack(one.wake), one.number, one.why]
+                for one in membership.measurements.wanted.values()
+            ],
             "events": [_alert_row(event) for event in state.happenings],
             "ended": [[*alert_id, pack(start), pack(seen)] for alert_id, start, seen in state.ended.items()],
             "groups": [_group_row(group) for group in membership.groups],
@@ -92,6 +96,8 @@ class _Reader:
     def _groups_and_members(self, rows: dict[str, Any]) -> None:
         membership = self._state.membership
         ghosts: list[tuple[Group, StandIn, datetime]] = []
+        for query, at, wake, number, why in rows["wanted"]:
+            membership.measurements.put(query, _unpack(at), _unpack(wake), number, why)
         for row in rows["groups"]:
             group = _group(self._table.watches[row[0]], row)
             self._groups[group.watch.index, group.text] = group
@@ -146,6 +152,8 @@ class _Reader:
             member.value = value
             members.append(member)
             self._join(member)
+            if member.watch.queries and (wake is not None or not isinstance(member, EventMember)):
+                self._state.membership.measurements.attach(member, alert.labels)
             if isinstance(member, EventMember) and wake is not None:
                 order = (index, text, alert.id)
                 self._state.membership.timers.set(member, unpack(wake), EVENT_RANK, order)

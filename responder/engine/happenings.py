@@ -55,10 +55,11 @@ class Happenings:
         was = member.verdict
         member.value = value
         why = reasons.verdict_of(member, verdict, value)
-        if verdict is not Verdict.CALM:
+        if verdict is not Verdict.CALM or member.wants:  # a number from elsewhere may change while the event goes on
             self._membership.timers.set(member, later(now, watch.life), RANK, (watch.index, member.group, member.alert.id))
         else:
             member.wake = None
+        if verdict is Verdict.CALM:
             if was is Verdict.CALM:
                 return ignore(member, now, why)
             since = now
@@ -72,12 +73,17 @@ class Happenings:
     def wake(self, member: EventMember, at: datetime, now: datetime) -> Decision:
         """Nothing newer was heard of it for too long."""
         why = f"{member.alert.name}: {reasons.EVENT_OVER}"
-        decision = self._membership.place(member, Verdict.CALM, at, now, why)
+        if member.wants:
+            self._membership.measurements.release(member)
+        if member.verdict is Verdict.CALM:
+            decision = ignore(member, now, why)
+        else:
+            decision = self._membership.place(member, Verdict.CALM, at, now, why)
         self._forget_if_calm(member.alert)
         return decision
 
     def _forget_if_calm(self, event: Alert) -> None:
-        if all(member.verdict is Verdict.CALM for member in event.members):
+        if all(member.verdict is Verdict.CALM and not member.wants for member in event.members):
             self._events.pop(event.id, None)
 
     # --- for snapshots ---------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from responder.engine.conditions.histories import Histories
 from responder.engine.conditions.sighting import Sighting
 from responder.engine.conditions.tallies import Tallies
 from responder.engine.groups import Groups
+from responder.engine.measurements import Measurements, awaits
 from responder.engine.outbreak import Outbreak
 from responder.engine.rule_table import Match, RuleTable
 from responder.engine.timers import Timers
@@ -50,6 +51,7 @@ class Membership:
         self.groups = Groups(table.kept, self.timers, self.brakes, self.outbreak, self.further)
         self.ensembles = Ensembles(self.groups)
         self.histories = Histories()
+        self.measurements = Measurements(self.timers, self._judge_measured)
         self.tallies = Tallies(self.timers, self.place, table.read({}, (None,) * len(table.kept), None, ""))
 
     def place(self, member: Member, verdict: Verdict, since: datetime, now: datetime, why: str) -> Decision:
@@ -75,14 +77,40 @@ class Membership:
     def verdict_of(self, member: Member, reading: Reading, now: datetime) -> tuple[Verdict, float | None]:
         """The verdict and the number it rests on."""
         watch = member.watch
-        if watch.history is None:
+        if watch.is_plain:
             return watch.judge(reading)
+        if watch.queries:
+            self.measurements.want(member, reading.labels, now)
+            return self._measured(member, reading, now)
+        if watch.history is None:
+            raise AssertionError("a number that rests on neither a past nor a query is plain")
         number = watch.number(reading)
         key = (watch.index, *member.alert.id)
         verdict, multiple = watch.judge_against(number, self.histories.baseline(key, watch.history, now))
         if number is not None and verdict is not Verdict.HOLDS:
             self.histories.add(key, watch.history, now, number)
         return verdict, multiple
+
+    def _measured(self, member: Member, reading: Reading, now: datetime) -> tuple[Verdict, float | None]:
+        """CALM while an answer is awaited: then nothing is known yet, not even whether to ask."""
+        if awaits(member):
+            return _CALM, None
+        watch = member.watch
+        past = None
+        key = (watch.index, *member.alert.id)
+        if watch.history is not None:
+            past = self.histories.baseline(key, watch.history, now)
+        measured = [one.number for one in member.wants]
+        verdict, number = watch.judge_measured(reading, measured, past)
+        if watch.history is not None and measured[0] is not None and verdict is not Verdict.HOLDS:
+            self.histories.add(key, watch.history, now, measured[0])
+        return verdict, number
+
+    def _judge_measured(self, member: Member, since: datetime, now: datetime) -> Decision | None:
+        verdict, member.value = self._measured(member, member.alert.reading(), now)
+        if verdict is member.verdict:
+            return None
+        return self.place(member, verdict, since, now, reasons.verdict_of(member, verdict, member.value))
 
     def count(self, match: Match, signal: Signal, reading: Reading, now: datetime, *, counts: bool = True) -> Decision:
         """Feed a condition that has a memory. counts: False for what is only a sign of life."""
@@ -107,6 +135,8 @@ class Membership:
         why = f"{alert.name}: {reasons.UNMATCHED}"
         decisions = [self.place(member, _CALM, seen, now, why) for member in staying.values() if member.verdict is not _CALM]
         for member in staying.values():
+            if member.wants:
+                self.measurements.release(member)
             if isinstance(member, EventMember):
                 member.wake = None
         alert.join(members)
@@ -119,6 +149,8 @@ class Membership:
         for member in alert.members:
             if member.verdict is not _CALM:
                 decisions.append(self.place(member, _CALM, now, now, why))
+            if member.wants:
+                self.measurements.release(member)
             if isinstance(member, EventMember):
                 member.wake = None
         return decisions

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from responder.domain.reading import Verdict
 from responder.domain.rule_state import GroupState
-from responder.domain.wording import spell_duration, spell_number, spell_time
+from responder.domain.wording import one_line, spell_duration, spell_number, spell_time
 from responder.engine.alerts import Member, StandIn
 
 NO_RULE = "no rule matches"
@@ -30,9 +30,15 @@ COUNTED_BEFORE = "it was counted before, or does not count"
 TOO_MANY = "too many groups are being counted already; this one is not watched"
 NOT_YET = "what it counted from has changed"
 GATE_OPENED = "what held it back is over"
+AWAITED = "not asked yet"
+NO_ANSWER = "Prometheus was not asked in time"
+NOT_FINITE = "it is no finite number"
 RESOLVED = "resolved"
 REPLACED = "a newer episode of it began"
 UNMATCHED = "its labels changed and match no more"
+
+SHOWN_QUERY = 200
+"""Characters of a query in a reason."""
 
 
 def no_target(rule: str) -> str:
@@ -45,11 +51,28 @@ def verdict_of(member: Member, verdict: Verdict, value: float | None) -> str:
     if isinstance(member, StandIn):
         return member.words
     name = member.alert.name
+    if member.wants and (missing := _missing(member, verdict)):
+        number = "it" if watch.number_name == "query" else watch.number_name
+        return f"{name}: {missing}, so nobody knows whether {number} is {watch.bounds}"
     if verdict is Verdict.INCONCLUSIVE:
         return f"{name}: {watch.number_name} is missing or not a number, so nobody knows whether it is {watch.bounds}"
     if not watch.watches_number or value is None:
         return f"{name} fires"
     return f"{name}: {watch.number_name} {spell_number(value)} is {'' if verdict is Verdict.HOLDS else 'not '}{watch.bounds}"
+
+
+def _missing(member: Member, verdict: Verdict) -> str:
+    """What a query did not tell; "" when all did, or the number is missing for another reason."""
+    if any(one.at is None for one in member.wants):
+        return "the first answer of Prometheus is awaited"
+    found = [one for one in member.wants if one.number is None]
+    if verdict is not Verdict.INCONCLUSIVE or not found:
+        return ""
+    return f"query {one_line(found[0].query, SHOWN_QUERY)} has no number ({found[0].why})"
+
+
+def too_old(at: datetime, now: datetime) -> str:
+    return f"nothing newer than that of {spell_time(at, now)} was heard"
 
 
 def responds(first: Member, since: datetime, now: datetime, count: int, *, asking: bool) -> str:

@@ -16,6 +16,7 @@ from responder.domain.condition import (
     ValueCondition,
 )
 from responder.domain.matcher import Matcher
+from responder.domain.query import Query
 from responder.domain.reading import Verdict, judge, read_number, spell_bounds, times_baseline
 from responder.domain.rulebook import Response, Rule, Rulebook
 
@@ -51,6 +52,7 @@ class Watch:
     condition: None for a rule with parts, which looks at no signal itself.
     number_name: what the number is called in reasons. is_windowed: it remembers what was, instead of judging what is.
     hears_repeats: deliveries that say nothing new matter too. is_braked: more than `for` can delay a response.
+    queries: what Prometheus is asked for its number and its baseline. is_plain: one reading of the alert says everything.
     """
 
     __slots__ = (
@@ -66,11 +68,13 @@ class Watch:
         "hold",
         "index",
         "is_braked",
+        "is_plain",
         "is_windowed",
         "life",
         "matchers",
         "number_name",
         "part",
+        "queries",
         "role",
         "root",
         "rule",
@@ -111,16 +115,21 @@ class Watch:
         self._label: str | None = None
         self._baseline: int | None = None
         self._value: ValueCondition | None = None
+        self.queries: tuple[Query, ...] = ()
         if isinstance(condition, ValueCondition):
             self._prepare(condition, kept)
         self.watches_number = self._value is not None
+        self.is_plain = self.history is None and not self.queries
         self.hears_repeats = isinstance(condition, AbsentCondition) or self.history is not None
 
     def _prepare(self, condition: ValueCondition, kept: Sequence[str]) -> None:
         self._value = condition
         self.bounds = spell_bounds(condition)
+        self.queries = condition.queries
         source = condition.source
-        if source.startswith(_ANNOTATION):
+        if condition.query is not None:
+            self.number_name = "query"
+        elif source.startswith(_ANNOTATION):
             self.number_name = source.removeprefix(_ANNOTATION)
             self._text = kept.index(self.number_name)
         elif source.startswith(_LABEL):
@@ -137,9 +146,14 @@ class Watch:
         return self.rule.response is not Response.NOTIFY and self.role is not Role.GATE
 
     def judge(self, reading: Reading) -> tuple[Verdict, float | None]:
-        """The verdict and the number it rests on. CALM where that is not for this one reading to say."""
+        """The verdict and the number it rests on. CALM where that is not for this one reading to say.
+
+        INCONCLUSIVE where Prometheus has to be asked.
+        """
         if self._value is None:
             return Verdict.CALM if self.is_windowed else Verdict.HOLDS, reading.value
+        if self.queries:
+            return Verdict.INCONCLUSIVE, None
         number = self.number(reading)
         if self._baseline is not None:
             number = times_baseline(number, read_number(reading.texts[self._baseline]))
@@ -151,6 +165,22 @@ class Watch:
             raise TypeError(f"{self.rule.name} watches no number")
         multiple = times_baseline(number, baseline)
         return judge(self._value, multiple), multiple
+
+    def judge_measured(
+        self, reading: Reading, measured: Sequence[float | None], past: float | None
+    ) -> tuple[Verdict, float | None]:
+        """Like `judge`, with what Prometheus said to `queries`, in their order. past: the baseline from its own history."""
+        if self._value is None:
+            raise TypeError(f"{self.rule.name} watches no number")
+        number = measured[0] if self._value.query is not None else self.number(reading)
+        baseline = self._value.baseline
+        if baseline is None:
+            return judge(self._value, number), number
+        if baseline.query is not None:
+            return self.judge_against(number, measured[-1])
+        if self._baseline is not None:
+            return self.judge_against(number, read_number(reading.texts[self._baseline]))
+        return self.judge_against(number, past)
 
     def number(self, reading: Reading) -> float | None:
         """The number as the signal has it, without its baseline."""
@@ -208,7 +238,7 @@ def kept_annotations(rulebook: Rulebook) -> Iterator[str]:
         for leaf in leaves:
             if not isinstance(leaf, ValueCondition):
                 continue
-            if leaf.source.startswith(_ANNOTATION):
+            if leaf.query is None and leaf.source.startswith(_ANNOTATION):
                 yield leaf.source.removeprefix(_ANNOTATION)
             if leaf.baseline is not None and leaf.baseline.annotation is not None:
                 yield leaf.baseline.annotation

@@ -603,8 +603,8 @@ def test_a_hold_half_over_goes_on_after_a_restart() -> None:
 SNAPSHOTS = {
     "of another format": (b'{"format":1}', "another format"),
     "that is no object": (b"[]", "another format"),
-    "that is cut": (b'{"format":3', "unexpected end"),
-    "with parts missing": (b'{"format":3,"rulebook":["",1,["summary","description","runbook_url","value"]]}', "damaged"),
+    "that is cut": (b'{"format":4', "unexpected end"),
+    "with parts missing": (b'{"format":4,"rulebook":["",1,["summary","description","runbook_url","value"]]}', "damaged"),
 }
 
 

@@ -1,0 +1,17 @@
+"""What a query came to when Prometheus was asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One number, or why there is none.
+
+    number: finite; None when there is none. why: in a few words, "" with a number. is_refused: the query itself is wrong.
+    """
+
+    number: float | None
+    why: str = ""
+    is_refused: bool = False
