@@ -78,6 +78,12 @@ def _whole_number(value: object) -> object:
     return value
 
 
+def _replica(value: str) -> str:
+    if urlsplit(value).password is not None:
+        raise ValueError("must not hold a password; a token goes into its own variable")
+    return value
+
+
 def _several(value: object) -> object:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
@@ -111,7 +117,7 @@ class Settings(BaseModel):
     sentry_client_secret: SecretStr | None = None
     sentry_legacy_token: PathToken | None = None
     grafana_secret: SecretStr | None = None
-    alertmanager_url: Annotated[tuple[HttpUrl, ...], BeforeValidator(_several)] = ()
+    alertmanager_url: Annotated[tuple[Annotated[HttpUrl, AfterValidator(_replica)], ...], BeforeValidator(_several)] = ()
     alertmanager_token: Token | None = None
     slack_webhook_url: Annotated[SecretStr, AfterValidator(_secret_http_url)] | None = None
     statuspage_api_key: Token | None = None

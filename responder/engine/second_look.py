@@ -66,7 +66,7 @@ class SecondLook:
         """As a guard. None when no alert of Alertmanager's can be behind this incident."""
         places = places_of(incident)
         if any(self._verdict(place, ()) is Verdict.HOLDS for place in places):
-            return GuardVerdict(GUARD, Outcome.PASS, "other senders than Alertmanager say so")
+            return GuardVerdict(GUARD, Outcome.PASS, "it does not rest on Alertmanager's word alone")
         told = await self._ask(places)
         if not told:
             return None

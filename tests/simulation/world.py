@@ -27,9 +27,10 @@ from responder.engine.evaluator import Evaluator
 from responder.engine.facts import FactFinder
 from responder.engine.last_look import LastLook
 from responder.engine.runner import StepRunner
+from responder.engine.second_look import SecondLook
 from responder.engine.watch import Pulse
 from responder.errors import RefusedError
-from responder.ports import Action, EntryKind, StepContext
+from responder.ports import Action, AlertLists, EntryKind, StepContext
 from responder.stores.database import Database, open_database
 
 V1, V2, V3 = (Version(f"v{n}", str(n), f"material-{n}", f"digest-{n}", (f"shop:v{n}",)) for n in (1, 2, 3))
@@ -152,13 +153,17 @@ def rulebook(*steps: Step, mode: Mode = Mode.ARMED, hold: timedelta = timedelta(
 
 @dataclass
 class World:
-    """One life of the process: `start`, `stop` (as by kill -9: nothing is said goodbye to), `start` again."""
+    """One life of the process: `start`, `stop` (as by kill -9: nothing is said goodbye to), `start` again.
+
+    lists: what an Alertmanager says that is asked a second time; None when none is.
+    """
 
     database: Database
     rules: Rulebook
     workload: PlayedWorkload
     played: PlayedStep
     others: dict[str, PlayedWorkload] = field(default_factory=dict)
+    lists: AlertLists | None = None
     _numbers: count[int] = field(default_factory=count)
     _brain: asyncio.Task[None] | None = None
     brain: Brain = field(init=False)
@@ -167,6 +172,9 @@ class World:
     async def start(self) -> None:
         database = self.database
         pulse = Pulse()
+        look: SecondLook | None = None
+        if self.lists is not None:
+            look = SecondLook(self.lists, evaluator=lambda: brain.evaluator, rulebook=lambda: self.rules, clock=wall)
         brain = Brain(
             evaluator=Evaluator(self.rules),
             digest=self.rules.digest,
@@ -174,6 +182,7 @@ class World:
             incidents=database.incidents,
             pulse=pulse,
             clock=wall,
+            vouched=look.vouched if look else None,
         )
         desk = IncidentDesk(
             incidents=database.incidents,
@@ -185,7 +194,7 @@ class World:
             link_to=lambda _: "",
         )
         workloads = _Workloads({"app": self.workload, **self.others})
-        facts = FactFinder(workloads, database.ledger, database.incidents, wall)
+        facts = FactFinder(workloads, database.ledger, database.incidents, wall, look.before_acting if look else None)
         runner = StepRunner(
             desk=desk,
             actions=self._actions(),
@@ -206,6 +215,7 @@ class World:
             has_cleared=brain.has_cleared,
             pulse=pulse,
             clock=wall,
+            goes_on=look.goes_on if look else None,
         )
         brain.employ(desk, conductor)
         await brain.recover()

@@ -100,6 +100,11 @@ def test_a_secret_file_that_can_not_be_used_is_refused(content: bytes | None, ex
         pytest.param("DATABASE_URL", "postgresql://u:hunter2@db/r", "PostgreSQL is not supported yet", id="PostgreSQL"),
         pytest.param("DATABASE_URL", "hunter2.db", "must be sqlite:///<path>", id="a path as database"),
         pytest.param("SLACK_WEBHOOK_URL", "hooks.slack.com/hunter2", "must be an http:// or https:// address", id="no scheme"),
+        pytest.param(
+            "ALERTMANAGER_URL", "http://am-0:9093,hunter2:9093", "must be an http:// or https://", id="one of two addresses"
+        ),
+        pytest.param("ALERTMANAGER_URL", "http://a:9093,", "must be an http:// or https://", id="a comma too many"),
+        pytest.param("ALERTMANAGER_URL", "http://u:hunter2@a", "must not hold a password", id="a password in an address"),
         pytest.param("WEBHOOK_TOKEN", "hunter2 hunter2", "must be printable ASCII without blanks", id="a token with a blank"),
         pytest.param("WEBHOOK_TOKEN", "hünter2", "must be printable ASCII without blanks", id="a token outside ASCII"),
         pytest.param("WEBHOOK_TOKEN", "", "set but empty", id="an empty token"),
@@ -120,6 +125,12 @@ def test_a_wrong_variable_is_named_with_the_reason_and_never_with_its_value(vari
     assert expected in problem
     assert "hunter2" not in problem
     assert "hünter2" not in problem
+
+
+def test_several_alertmanagers_are_given_with_commas() -> None:
+    settings = load_settings({"RESPONDER_ALERTMANAGER_URL": "http://am-0:9093/, https://am.example/prefix"})
+    assert settings.alertmanager_url == ("http://am-0:9093", "https://am.example/prefix")
+    assert load_settings({}).alertmanager_url == ()
 
 
 @pytest.mark.parametrize("name", sorted(NOT_YET))
