@@ -6,7 +6,7 @@ Typed models silently drop template fields they don't know, so nothing here deco
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from urllib.parse import quote
@@ -15,7 +15,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from responder.clients.kubernetes_connection import Connection, Object
-from responder.clients.kubernetes_errors import JSON_PATCH, MERGE_PATCH, Call
+from responder.clients.kubernetes_errors import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, Call
 from responder.clients.kubernetes_watch import Watch
 from responder.errors import NotFoundError, ResponderError
 
@@ -34,11 +34,16 @@ class Resource:
     version: str
     plural: str
 
-    def call(self, verb: str, namespace: str, name: str = "") -> Call:
-        """A GET of the collection, or of the object with this name."""
+    def call(self, verb: str, namespace: str, name: str = "", subresource: str = "") -> Call:
+        """A GET of the collection, of the object with this name, or of its subresource."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         path = f"{root}/namespaces/{quote(namespace, safe='')}/{self.plural}"
-        return Call(verb, str(self), f"{path}/{quote(name, safe='')}" if name else path, namespace, name)
+        if name:
+            path = f"{path}/{quote(name, safe='')}"
+        if not subresource:
+            return Call(verb, str(self), path, namespace, name)
+        right = f"{self.plural}/{subresource}.{self.group}" if self.group else f"{self.plural}/{subresource}"
+        return Call(verb, right, f"{path}/{subresource}", namespace, name)
 
     def __str__(self) -> str:
         return f"{self.plural}.{self.group}" if self.group else self.plural
@@ -46,7 +51,15 @@ class Resource:
 
 DEPLOYMENTS = Resource("apps", "v1", "deployments")
 REPLICA_SETS = Resource("apps", "v1", "replicasets")
+STATEFUL_SETS = Resource("apps", "v1", "statefulsets")
+DAEMON_SETS = Resource("apps", "v1", "daemonsets")
 PODS = Resource("", "v1", "pods")
+CONFIG_MAPS = Resource("", "v1", "configmaps")
+SECRETS = Resource("", "v1", "secrets")
+SERVICES = Resource("", "v1", "services")
+ENDPOINTS = Resource("", "v1", "endpoints")
+ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices")
+JOBS = Resource("batch", "v1", "jobs")
 EVENTS = Resource("", "v1", "events")
 
 
@@ -68,8 +81,14 @@ class KubernetesClient:
     async def close(self) -> None:
         await self._connection.close()
 
-    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
-        return await self._connection.ask(resource.call("get", namespace, name))
+    async def get(self, resource: Resource, namespace: str, name: str, *, subresource: str = "") -> Object:
+        return await self._connection.ask(resource.call("get", namespace, name, subresource))
+
+    async def get_or_none(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        try:
+            return await self.get(resource, namespace, name)
+        except NotFoundError:
+            return None
 
     async def list(self, resource: Resource, namespace: str, *, labels: str = "", fields: str = "") -> list[Object]:
         """All objects, page by page. labels, fields: selectors as text."""
@@ -97,10 +116,75 @@ class KubernetesClient:
     async def create(self, resource: Resource, namespace: str, body: Object, *, dry_run: bool = False) -> Object:
         return await self._write(replace(resource.call("create", namespace), method="POST", body=body), dry_run)
 
+    async def replace(
+        self, resource: Resource, namespace: str, name: str, body: Object, *, subresource: str = "", dry_run: bool = False
+    ) -> Object:
+        """PUT. With a resourceVersion in the body a change meanwhile raises ConflictError."""
+        call = resource.call("update", namespace, name, subresource)
+        return await self._write(replace(call, method="PUT", body=body), dry_run)
+
+    async def apply(
+        self, resource: Resource, namespace: str, name: str, body: Object, *, force: bool = False, dry_run: bool = False
+    ) -> Object:
+        """Server-side apply. A field that another manager owns raises ConflictError unless forced."""
+        call = resource.call("patch", namespace, name)
+        query = {"force": "true"} if force else {}
+        return await self._write(replace(call, method="PATCH", body=body, content=APPLY_PATCH, query=query), dry_run)
+
+    async def delete(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        uid: str,
+        grace: int | None = None,
+        propagation: str = "Background",
+        dry_run: bool = False,
+    ) -> Object:
+        """Only the object with this uid, else ConflictError. grace: seconds, None leaves it to the object."""
+        options: Object = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid},
+            "propagationPolicy": propagation,
+        }
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
+        query = {"dryRun": "All"} if dry_run else {}
+        call = resource.call("delete", namespace, name)
+        return await self._connection.ask(replace(call, method="DELETE", body=options, query=query))
+
+    async def read_log(self, namespace: str, pod: str, *, container: str = "", lines: int) -> str:
+        """The last lines of a container's log."""
+        query = {"tailLines": str(lines)} | ({"container": container} if container else {})
+        return await self._connection.ask_text(replace(PODS.call("get", namespace, pod, "log"), query=query))
+
+    async def execute(
+        self, namespace: str, pod: str, argv: Sequence[str], *, container: str, silence: timedelta
+    ) -> tuple[int, str]:
+        """Run a program in a container; returns its exit code and what it said last. silence: how long it may say nothing."""
+        from responder.clients.kubernetes_exec import execute
+
+        call = replace(PODS.call("get", namespace, pod, "exec"), method="POST")  # it may have an effect
+        return await execute(self._connection, call, argv, container=container, silence=silence)
+
+    async def kinds_of(self, api_version: str) -> Mapping[str, Resource]:
+        """The namespaced kinds that the cluster serves in this version of a group; none when it does not know it."""
+        group, _, version = api_version.rpartition("/")
+        try:
+            found = await self._connection.ask(
+                Call("get", f"API {api_version}", f"/apis/{api_version}" if group else f"/api/{version}")
+            )
+        except NotFoundError:
+            return {}
+        listed = [one for one in found.get("resources") or [] if one.get("namespaced") and "/" not in one["name"]]
+        return {one["kind"]: Resource(group, version, one["name"]) for one in listed}
+
     async def _write(self, call: Call, dry_run: bool) -> Object:
         # A server older than 1.25 does not know fieldValidation and ignores it.
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
-        return await self._connection.ask(replace(call, query=query | ({"dryRun": "All"} if dry_run else {})))
+        return await self._connection.ask(replace(call, query={**call.query, **query, **({"dryRun": "All"} if dry_run else {})}))
 
     async def create_event(
         self, about: Object, *, reason: str, message: str, at: datetime, kind: str = "Normal", action: str = "Rollback"

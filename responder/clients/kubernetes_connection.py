@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import importlib
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,20 +72,57 @@ class Connection:
 
     async def ask(self, call: Call) -> Object:
         """Send one request and return the object it answers."""
-        response = await self.send(call)
         try:
-            text = await response.read()
-        except transport_errors() as error:
-            raise error_of_transport(call, error) from error
-        if response.status >= 400:
-            raise error_of_answer(call, response.status, text, response.headers.get("Retry-After"))
-        try:
-            answer = orjson.loads(text)
+            answer = orjson.loads(await self._answer(call))
         except ValueError as error:
             raise TemporaryError(f"{call}: the answer is not JSON") from error
         if not isinstance(answer, dict):
             raise TemporaryError(f"{call}: the answer is not an object")
         return answer
+
+    async def ask_text(self, call: Call) -> str:
+        """Send one request and return the text it answers."""
+        return (await self._answer(call)).decode(errors="replace")
+
+    async def _answer(self, call: Call) -> bytes:
+        response = await self.send(call)
+        try:
+            text: bytes = await response.read()
+        except transport_errors() as error:
+            raise error_of_transport(call, error) from error
+        if response.status >= 400:
+            raise error_of_answer(call, response.status, text, response.headers.get("Retry-After"))
+        return text
+
+    async def open_socket(self, call: Call, query: Sequence[tuple[str, str]]) -> aiohttp.ClientWebSocketResponse:
+        """A websocket on this path; the caller closes it. Raises like `ask`."""
+        import aiohttp
+
+        for last in (False, True):
+            renewals = self._renewals
+            try:
+                return await self._open_socket(await self.open(), call, query)
+            except aiohttp.WSServerHandshakeError as error:
+                if last or error.status != 401:
+                    raise error_of_answer(call, error.status, b"", None) from None
+            except transport_errors() as error:
+                raise error_of_transport(call, error) from error
+            await self._renew(renewals)
+        raise AssertionError("unreachable")
+
+    async def _open_socket(self, api: Any, call: Call, query: Sequence[tuple[str, str]]) -> aiohttp.ClientWebSocketResponse:
+        stream = importlib.import_module("kubernetes.aio.stream.ws_client")
+        _, url, headers, _, _ = await api.param_serialize(
+            "GET", call.path, query_params=list(query), header_params={}, auth_settings=["BearerToken"]
+        )
+        rest = api.rest_client
+        if rest.pool_manager is None:
+            rest.pool_manager = rest._create_pool_manager()  # as the library's own websocket client does
+        async with asyncio.timeout(self._timeout.total_seconds()):
+            socket: aiohttp.ClientWebSocketResponse = await rest.pool_manager.ws_connect(
+                stream.get_websocket_url(url), headers=headers, protocols=("v4.channel.k8s.io",), max_msg_size=0
+            )
+        return socket
 
     async def send(self, call: Call, *, silence: float | None = None) -> aiohttp.ClientResponse:
         """Send one request; the caller reads the answer.

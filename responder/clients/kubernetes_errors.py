@@ -22,6 +22,7 @@ from responder.errors import (
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
 _MESSAGE_LIMIT = 300
 # The request may have been carried out although the answer is an error: a proxy or the server gave up waiting.
 _UNCLEAR_STATUSES = frozenset({500, 502, 504})
