@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
 from responder.errors import SettingsError
 
@@ -35,6 +35,13 @@ NOT_YET = frozenset(
 _SERVICE_LINK = re.compile(r"RESPONDER_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?)")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
 _SERVICE_LINK_PORT = re.compile(r"(tcp|udp|sctp)://.+")
+# What a program that a step runs inherits: where things are, never who we are.
+INHERITED = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"}
+    | {"SSH_AUTH_SOCK", "DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "PM2_HOME"}
+)
+# `RESPONDER_SECRET_<NAME>`, for the rulebook's `from_secret`.
+_NAMED_SECRET = re.compile(r"RESPONDER_SECRET_([A-Z][A-Z0-9_]*)")
 # Read by the operator commands, not by the service; both may stand in one environment.
 OF_THE_CLIENT = frozenset({"URL", "TOKEN"})
 
@@ -72,6 +79,10 @@ def _path_token(value: SecretStr) -> SecretStr:
     return value
 
 
+def _listed(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
 def _whole_number(value: object) -> object:
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
         raise ValueError("must be a whole number")
@@ -102,6 +113,7 @@ class Settings(BaseModel):
     alertmanager_url: where alerts are looked at a second time: every replica, with commas between.
     sentry_legacy_token: end of the secret address `/webhooks/sentry/legacy/<token>`.
     statuspage_url: base address as Statuspage documents it, ending in `/v1`.
+    allowed_programs: what steps may run, as the rulebook writes it; none by default. ssh_…: files of ours for hosts over SSH.
     retention: days after which journal entries and closed incidents are deleted.
     """
 
@@ -127,6 +139,22 @@ class Settings(BaseModel):
     journal_retention_days: Days = 35
     incident_retention_days: Days = 400
     log_format: Literal["json", "console"] = "json"
+    allowed_programs: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    ssh_key_file: str = ""
+    ssh_known_hosts_file: str = ""
+    ssh_config_file: str = ""
+    _named_secrets: Mapping[str, SecretStr] = PrivateAttr(default_factory=dict)
+    _inherited: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def named_secrets(self) -> Mapping[str, str]:
+        """What the rulebook may name as `from_secret`, by lower-case name."""
+        return {name: value.get_secret_value() for name, value in self._named_secrets.items()}
+
+    @property
+    def inherited(self) -> Mapping[str, str]:
+        """What programs that steps run inherit of our own environment."""
+        return self._inherited
 
     @property
     def has_tokens(self) -> bool:
@@ -134,7 +162,7 @@ class Settings(BaseModel):
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for redaction."""
-        values = (getattr(self, name) for name in SECRETS)
+        values = [*(getattr(self, name) for name in SECRETS), *self._named_secrets.values()]
         return tuple(value.get_secret_value() for value in values if value is not None)
 
 
@@ -183,8 +211,11 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     """Read the `RESPONDER_*` variables. Raises SettingsError with every problem, one a line; values are never shown."""
     problems: list[str] = []
     values: dict[str, str] = {}
+    named: dict[str, SecretStr] = {}
     for variable in sorted(environ):
-        if variable.startswith(PREFIX) and not _is_service_link(variable, environ[variable]):
+        if _NAMED_SECRET.fullmatch(variable):
+            _take_named(variable, environ, named, problems)
+        elif variable.startswith(PREFIX) and not _is_service_link(variable, environ[variable]):
             _take(variable, environ[variable], values, problems, environ)
     try:
         settings = Settings.model_validate(values)
@@ -196,6 +227,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     problems += _combination_problems(settings, values)
     if problems:
         raise SettingsError("\n".join(problems))
+    settings._named_secrets = named
+    settings._inherited = {name: environ[name] for name in INHERITED if environ.get(name)}
     return settings
 
 
@@ -220,19 +253,40 @@ def _take(variable: str, text: str, values: dict[str, str], problems: list[str],
     elif from_file and _variable(name) in environ:
         problems.append(f"{variable}: set either this or {_variable(name)}, not both")
     elif from_file:
-        try:
-            values[name] = Path(text).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text file"
-            problems.append(f"{variable}: the file can't be read: {reason}")
-            return
-        if not values[name]:
-            del values[name]
-            problems.append(f"{variable}: the file is empty")
+        _read_secret(variable, text, name, values, problems)
     elif not text.strip():
         problems.append(f"{variable}: set but empty; give it a value or unset it")
     else:
         values[name] = text
+
+
+def _take_named(variable: str, environ: Mapping[str, str], named: dict[str, SecretStr], problems: list[str]) -> None:
+    """A secret of the rulebook's, itself or from a file."""
+    bare = variable.removeprefix(f"{PREFIX}SECRET_").removesuffix("_FILE").lower()
+    values: dict[str, str] = {}
+    if not variable.endswith("_FILE"):
+        values[bare] = environ[variable]
+    elif variable.removesuffix("_FILE") in environ:
+        problems.append(f"{variable}: set either this or {variable.removesuffix('_FILE')}, not both")
+        return
+    else:
+        _read_secret(variable, environ[variable], bare, values, problems)
+    if values.get(bare):
+        named[bare] = SecretStr(values[bare])
+    elif bare in values:
+        problems.append(f"{variable}: set but empty; give it a value or unset it")
+
+
+def _read_secret(variable: str, path: str, name: str, values: dict[str, str], problems: list[str]) -> None:
+    try:
+        values[name] = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text file"
+        problems.append(f"{variable}: the file can't be read: {reason}")
+        return
+    if not values[name]:
+        del values[name]
+        problems.append(f"{variable}: the file is empty")
 
 
 def _combination_problems(settings: Settings, values: Mapping[str, str]) -> list[str]:

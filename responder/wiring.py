@@ -18,10 +18,13 @@ import structlog
 import uvicorn
 from pydantic import SecretStr
 
+from responder.actions.command import CommandRights
 from responder.actions.registry import PARAMETERS, build_actions
 from responder.clients.alertmanager import AlertmanagerClient
 from responder.clients.http import new_client
 from responder.clients.kubernetes import KubernetesClient
+from responder.clients.programs import Programs
+from responder.clients.ssh import SshOptions
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.report import render_report, report_document
 from responder.domain.rulebook import DEFAULT_ROUTES, Rulebook
@@ -71,6 +74,12 @@ def new_incident_id(now: datetime) -> str:
     """`inc_` and 15 characters: milliseconds since 1970, then chance. Sorts by time."""
     number = int(now.timestamp() * 1000) << 25 | secrets.randbits(25)
     return "inc_" + "".join(_ID_ALPHABET[number >> shift & 31] for shift in range(70, -1, -5))
+
+
+def programs_of(settings: Settings) -> Programs:
+    """What runs other programs, here and over SSH."""
+    ssh = SshOptions(settings.ssh_key_file, settings.ssh_known_hosts_file, settings.ssh_config_file)
+    return Programs(settings.inherited, ssh)
 
 
 class _Server(uvicorn.Server):
@@ -139,7 +148,7 @@ async def serving(settings: Settings, *, kubeconfig: str | None = None) -> Async
         stack.push_async_callback(cluster.close)
         metrics = build_metrics()
         metrics.rulebook_reload_ok.set(1)
-        parts = _Parts(settings, rulebook, database, build_workloads(cluster, wall_clock), metrics)
+        parts = _Parts(settings, rulebook, database, build_workloads(cluster, wall_clock, programs_of(settings)), metrics)
         service, tasks = parts.assemble(http, cluster, listener, started)
         service.cluster = cluster
         service.main = asyncio.create_task(tasks.run(listener), name="service")
@@ -284,7 +293,12 @@ class _Parts:
         )
         runner = StepRunner(
             desk=desk,
-            actions=build_actions(http, cluster),
+            actions=build_actions(
+                http,
+                cluster,
+                programs_of(self._settings),
+                CommandRights(self._settings.allowed_programs, self._settings.named_secrets),
+            ),
             workloads=self._workloads,
             ledger=database.ledger,
             targets=self._targets,

@@ -10,27 +10,43 @@ from collections.abc import Mapping
 import httpx
 from pydantic import BaseModel
 
+from responder.actions.command import CommandCheck, CommandRights, CommandRun
+from responder.actions.command_parameters import CommandParameters, CommandRunParameters
 from responder.actions.http import HttpCheck
 from responder.actions.notify import Notify
 from responder.actions.parameters import HttpCheckParameters, NotifyParameters, RollbackParameters, SleepParameters
 from responder.actions.rollback import Rollback
 from responder.actions.sleep import Sleep
 from responder.clients.kubernetes import KubernetesClient
+from responder.clients.programs import Programs
 from responder.ports import Action
 
 PARAMETERS: Mapping[str, type[BaseModel]] = {
     "rollback": RollbackParameters,
     "http.check": HttpCheckParameters,
+    "command.run": CommandRunParameters,
+    "command.check": CommandParameters,
     "notify": NotifyParameters,
     "sleep": SleepParameters,
 }
 
 
-def build_actions(client: httpx.AsyncClient, cluster: KubernetesClient) -> Mapping[str, Action]:
-    """client: from `responder.clients.http.new_client`; it follows no redirects. Making them sends nothing."""
+def build_actions(
+    client: httpx.AsyncClient,
+    cluster: KubernetesClient,
+    programs: Programs | None = None,
+    rights: CommandRights | None = None,
+) -> Mapping[str, Action]:
+    """client: from `responder.clients.http.new_client`; it follows no redirects. rights: without them no program may be run.
+
+    Making them sends nothing.
+    """
+    programs, rights = programs or Programs(), rights or CommandRights()
     return {
         "rollback": Rollback(),
         "http.check": HttpCheck(client),
+        "command.run": CommandRun(programs, rights),
+        "command.check": CommandCheck(programs, rights),
         "notify": Notify(),
         "sleep": Sleep(),
     }

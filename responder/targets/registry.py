@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from responder.clients.kubernetes import KubernetesClient
+from responder.clients.programs import Programs
 from responder.domain.target import Target, WorkloadRef
 from responder.errors import InvalidInputError
 from responder.ports import Clock, Workload, Workloads
@@ -24,6 +25,6 @@ class DeclaredWorkloads:
         return kind.of(target)
 
 
-def build_workloads(cluster: KubernetesClient, clock: Clock) -> Workloads:
+def build_workloads(cluster: KubernetesClient, clock: Clock, programs: Programs | None = None) -> Workloads:
     """Making them sends nothing."""
     return DeclaredWorkloads({WorkloadRef: KubernetesWorkloads(cluster, clock)})
