@@ -16,6 +16,9 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"  # the number is missing, unreadable or not finite: never acts, asks
 
 
+_HOLDS, _CALM, _INCONCLUSIVE = Verdict.HOLDS, Verdict.CALM, Verdict.INCONCLUSIVE
+
+
 def finite(number: float | None) -> float | None:
     """None for NaN and the infinities: they say nothing."""
     return number if number is not None and isfinite(number) else None
@@ -34,14 +37,14 @@ def read_number(text: str | None) -> float | None:
 def judge(condition: ValueCondition, number: float | None) -> Verdict:
     """Every bound that is given must hold."""
     if number is None:
-        return Verdict.INCONCLUSIVE
+        return _INCONCLUSIVE
     if condition.above is not None and not number > condition.above:
-        return Verdict.CALM
+        return _CALM
     if condition.below is not None and not number < condition.below:
-        return Verdict.CALM
+        return _CALM
     if condition.between is not None and not condition.between[0] <= number <= condition.between[1]:
-        return Verdict.CALM
-    return Verdict.HOLDS
+        return _CALM
+    return _HOLDS
 
 
 def times_baseline(number: float | None, baseline: float | None) -> float | None:

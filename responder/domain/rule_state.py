@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 
 GROUP_VALUE_LIMIT = 200
@@ -43,16 +44,18 @@ class GroupView:
 
 def group_text(target: str, labels: Iterable[tuple[str, str]] = ()) -> str:
     """Canonical text of a group: `app`, or `app{pod="x"}` with labels sorted by name. `target` may be ""."""
-    pairs = sorted(labels)
-    if not pairs:
-        return target
-    inner = ",".join(f'{name}="{_escape(value)}"' for name, value in pairs)
-    return f"{target}{{{inner}}}"
+    pairs = [f'{name}="{_escape(value)}"' for name, value in sorted(labels)]
+    return f"{target}{{{','.join(pairs)}}}" if pairs else target
 
 
 def episode_text(key: str, started_at: datetime) -> str:
     """`<key>@<startsAt>` in UTC: the same for every copy of the alert, whatever offset its sender writes."""
-    return f"{key}@{(started_at if started_at.tzinfo is UTC else started_at.astimezone(UTC)).isoformat()}"
+    return f"{key}@{_utc_text(started_at)}"
+
+
+@lru_cache(256)  # the alerts of one evaluation began at the same instant
+def _utc_text(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat()
 
 
 def _escape(value: str) -> str:

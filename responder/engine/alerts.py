@@ -23,6 +23,7 @@ ENDED_FOR = timedelta(hours=24)
 """How long an ended episode is remembered, so that a late firing of it changes nothing."""
 ENDED_LIMIT = 50_000
 """How many ended episodes are remembered at most; the oldest go first."""
+_CALM = Verdict.CALM
 
 
 class Member:
@@ -40,7 +41,7 @@ class Member:
         self.target = target
         self.group = group
         self.since = since
-        self.verdict = Verdict.CALM
+        self.verdict = _CALM
         self.value: float | None = None
         self.wants: tuple[Wanted, ...] = ()
 
@@ -106,7 +107,10 @@ class Alert:
 
     def join(self, members: Sequence[Member]) -> None:
         self.members = tuple(members)
-        self.hears_repeats = any(member.watch.hears_repeats for member in members)
+        self.hears_repeats = False
+        for member in members:
+            if member.watch.hears_repeats:
+                self.hears_repeats = True
 
     def words_of(self, alert_id: AlertId, start: datetime) -> Alert:
         """A copy of the present words, for a stand-in; under an identity that need not be this alert's."""
@@ -117,13 +121,13 @@ class Alert:
         return Reading(self.labels, self.label_names, self.texts, self.value, self.link)
 
     def take(self, reading: Reading) -> None:
-        """Keep the latest words. Interned: ten thousand alerts of one rule share names, most values and texts."""
+        """Keep the latest words. Interned, like the texts: ten thousand alerts of one rule share most values."""
         self.label_names = reading.names
         self.label_values = tuple(map(intern, reading.labels.values()))
         self.name = one_line(reading.labels.get("alertname") or self.id[1], NAME_LIMIT)
-        self.texts = tuple([intern(text) if text else text for text in reading.texts])
+        self.texts = reading.texts
         self.value = reading.value
-        self.link = intern(reading.link)
+        self.link = reading.link
 
     @property
     def labels(self) -> dict[str, str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -179,7 +178,7 @@ class Brain:
                 await self._handle([decision])
             elif decision.identity not in firing:
                 reason = f"fired and cleared while Responder was down: {decision.reason}"
-                await self._handle([replace(decision, response=Response.NOTIFY, reason=reason)])
+                await self._handle([decision._replace(response=Response.NOTIFY, reason=reason)])
         await self._handle(self._evaluator.firing())
         for incident in unfinished:
             if self._doubt is not None and incident.acted_at is None and not self._is_vouched(places_of(incident)):
@@ -285,7 +284,7 @@ class Brain:
         except Exception as error:  # noqa: BLE001 (the decision boundary: a bug with one decision must not stop the others)
             _log.exception("decision_failed", rule=decision.rule, group=decision.group)
             reason = f"internal error: {type(error).__name__}; nothing is done about: {decision.reason}"
-            incident = await self._desk.respond(replace(decision, response=Response.NOTIFY, reason=reason))
+            incident = await self._desk.respond(decision._replace(response=Response.NOTIFY, reason=reason))
         if incident.is_open:
             (lead or self._lead)(incident)
 

@@ -39,6 +39,10 @@ from responder.engine.state import State
 from responder.engine.watches import Reading, Watch
 from responder.ports import Entry, EntryKind
 
+# Looking a member up in an Enum takes ten times as long as a name of the module: on the path of every signal these are names.
+_FIRING, _RESOLVED = SignalStatus.FIRING, SignalStatus.RESOLVED
+_IGNORE = DecisionKind.IGNORE
+
 
 class Evaluator:
     """State of every rule of one rulebook. `now` must be the time of the journal entry, and entries come in their order."""
@@ -69,16 +73,16 @@ class Evaluator:
             alert = self._alerts.get(alert_id)
             if signal.id and not self._seen.is_new(signal.source, signal.id, now):
                 found: str | list[Decision] = reasons.SEEN
-            elif signal.status is SignalStatus.FIRING:
+            elif signal.status is _FIRING:
                 found = self._open(signal, now) if alert is None else self._go_on(alert, signal, now)
-            elif signal.status is SignalStatus.RESOLVED:
+            elif signal.status is _RESOLVED:
                 found = self._resolve(alert, signal, now)
             else:
                 found = self._occur(alert, signal, now)
             if isinstance(found, str):
                 decision = plain.get(found)
                 if decision is None:
-                    decision = plain[found] = Decision(DecisionKind.IGNORE, now, found)
+                    decision = plain[found] = Decision(_IGNORE, now, found)
                 decisions.append(decision)
             else:
                 decisions += found
@@ -237,7 +241,7 @@ class Evaluator:
             if start > alert.start:
                 decisions = self._leave(alert, now, reasons.REPLACED)
                 found = self._open(signal, now)
-                return [*decisions, Decision(DecisionKind.IGNORE, now, found)] if isinstance(found, str) else decisions + found
+                return [*decisions, Decision(_IGNORE, now, found)] if isinstance(found, str) else decisions + found
             if alert.dated:
                 return reasons.OLDER
         if alert.hears_repeats:
@@ -314,7 +318,7 @@ class Evaluator:
                 judging.append(match)
         if judging:
             found = self._happen(alert, signal, judging, reading, now)
-            decisions += [Decision(DecisionKind.IGNORE, now, found)] if isinstance(found, str) else found
+            decisions += [Decision(_IGNORE, now, found)] if isinstance(found, str) else found
         return decisions
 
     def _happen(
@@ -339,4 +343,4 @@ class Evaluator:
 
 
 def _no_target(watch: Watch, now: datetime) -> Decision:
-    return Decision(DecisionKind.IGNORE, now, reasons.no_target(watch.rule.name), watch.rule.name, severity=watch.rule.severity)
+    return Decision(_IGNORE, now, reasons.no_target(watch.rule.name), watch.rule.name, severity=watch.rule.severity)

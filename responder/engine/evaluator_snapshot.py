@@ -6,7 +6,6 @@ one rulebook.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -275,7 +274,7 @@ def _loud(row: list[Any] | None) -> Decision | None:
         return None
     at, reason, episode = row
     told = Decision(DecisionKind.RESPOND, unpack(at), reason, OUTBREAK, severity=Severity.P0, response=Response.NOTIFY)
-    return replace(told, episode=episode, began_at=unpack(at))
+    return told._replace(episode=episode, began_at=unpack(at))
 
 
 def _pack(at: datetime | None) -> int | None:

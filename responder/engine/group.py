@@ -15,6 +15,8 @@ from responder.engine.watches import Watch
 
 _age = attrgetter("age")
 _IGNORE, _WAIT = DecisionKind.IGNORE, DecisionKind.WAIT
+_HOLDS, _INCONCLUSIVE = Verdict.HOLDS, Verdict.INCONCLUSIVE
+_INACTIVE = GroupState.INACTIVE
 
 
 class Group:
@@ -23,7 +25,7 @@ class Group:
     since: exact when set, afterwards never later than the earliest member's (see `Groups.come_due`); fixed once firing.
     due: when it responds; None while another alert makes the rule hold back. wake: when time has something to do with it.
     asking: no member's number is readable, so it may only ask. asked_at: when it did, None before.
-    opener: key and start of the alert that opened it, fixed for the group's life.
+    opener: key and start of the alert that opened it, fixed for the group's life; episode: its identity in text.
     holding: members whose condition holds; the other members are inconclusive. order: of opening, settles ties between timers.
     ghost: stands for the last member while the group is kept firing. overruled: why it only told people, though its rule acts.
     """
@@ -32,6 +34,7 @@ class Group:
         "asked_at",
         "asking",
         "due",
+        "episode",
         "fired_at",
         "ghost",
         "holding",
@@ -52,8 +55,9 @@ class Group:
         self.target = target
         self.text = text
         self.opener = opener
+        self.episode = episode_text(*opener)
         self.order = 0
-        self.state = GroupState.INACTIVE
+        self.state = _INACTIVE
         self.since = since
         self.due: datetime | None = since
         self.wake: datetime | None = None
@@ -65,42 +69,45 @@ class Group:
         self.ghost: StandIn | None = None
         self.overruled = ""
 
-    @property
-    def episode(self) -> str:
-        return episode_text(*self.opener)
-
     def counting(self) -> list[Member]:
         """The members that count for `since`, earliest first: those that hold, else the inconclusive ones."""
-        kind = Verdict.HOLDS if self.holding else Verdict.INCONCLUSIVE
+        kind = _HOLDS if self.holding else _INCONCLUSIVE
         return sorted((m for m in self.members if m.verdict is kind), key=_age)
 
     def earliest(self) -> Member:
         if len(self.members) == 1:
             return next(iter(self.members))
-        kind = Verdict.HOLDS if self.holding else Verdict.INCONCLUSIVE
+        kind = _HOLDS if self.holding else _INCONCLUSIVE
         return min((m for m in self.members if m.verdict is kind), key=_age)
 
     # --- decisions -----------------------------------------------------------------------------------------------------
 
     def ignore(self, now: datetime, reason: str) -> Decision:
-        return self._plain(_IGNORE, now, reason)
-
-    def wait(self, now: datetime, reason: str) -> Decision:
-        return self._plain(_WAIT, now, reason)
-
-    def _plain(self, kind: DecisionKind, now: datetime, reason: str) -> Decision:
         rule = self.watch.rule
-        waits = kind is _WAIT
         return Decision(
-            kind,
+            _IGNORE,
             now,
             reason,
             rule.name,
             self.text,
             self.target,
-            self.episode if waits else "",
-            self.since if waits else None,
-            self.due if waits else None,
+            severity=rule.severity,
+            response=rule.response,
+            inconclusive=self.asking,
+        )
+
+    def wait(self, now: datetime, reason: str) -> Decision:
+        rule = self.watch.rule
+        return Decision(
+            _WAIT,
+            now,
+            reason,
+            rule.name,
+            self.text,
+            self.target,
+            self.episode,
+            self.since,
+            self.due,
             rule.severity,
             rule.response,
             self.asking,

@@ -11,7 +11,7 @@ from responder.domain.reading import Verdict
 from responder.domain.rule_state import GroupState, GroupView
 from responder.engine import reasons
 from responder.engine.alerts import Member, StandIn
-from responder.engine.brakes import Brakes
+from responder.engine.brakes import Brakes, GroupKey
 from responder.engine.group import Group, opened_by
 from responder.engine.outbreak import Outbreak
 from responder.engine.timers import Timers
@@ -45,9 +45,9 @@ class Groups:
         self._outbreak = outbreak
         self._further = further
         self.moment = LONG_AGO
-        self._groups: dict[tuple[int, str], Group] = {}
+        self._groups: dict[GroupKey, Group] = {}
         self._numbers = 0
-        self._cleared: OrderedDict[tuple[int, str], datetime] = OrderedDict()
+        self._cleared: OrderedDict[GroupKey, datetime] = OrderedDict()
 
     # --- members come, change and go ---------------------------------------------------------------------------------
 
@@ -56,9 +56,7 @@ class Groups:
         key = (member.watch.root.index, member.group)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = opened_by(member, since)
-            self._numbers += 1
-            group.order = self._numbers
+            return self._open_group(member, verdict, since, now, why)
         held = group.holding
         group.holding += (verdict is _HOLDS) - (member.verdict is _HOLDS)
         member.verdict = verdict
@@ -77,6 +75,24 @@ class Groups:
             else:
                 self._outbreak.begins(group, now)
         return self._review(group, member, now, why)
+
+    def _open_group(self, member: Member, verdict: Verdict, since: datetime, now: datetime, why: str) -> Decision:
+        """The first member, which is not calm."""
+        group = opened_by(member, since)
+        self._groups[group.watch.index, group.text] = group
+        self._numbers += 1
+        group.order = self._numbers
+        group.state = _PENDING
+        group.members[member] = None
+        member.verdict = verdict
+        member.since = since
+        if verdict is _HOLDS:
+            group.holding = 1
+            if self._outbreak.is_watching:
+                self._outbreak.begins(group, now)
+        else:
+            group.asking = True
+        return self._reckon(group, since, now, why)
 
     def _review(self, group: Group, member: Member, now: datetime, why: str) -> Decision:
         if not group.members:
@@ -105,7 +121,7 @@ class Groups:
             self._brakes.release(group)
             group.due = self._brakes.due(watch, group.target, group.text, since)
         else:
-            group.due = watch.due(since)
+            group.due = later(since, watch.hold)
         if group.due is not None and group.due <= self.moment:
             return self._come_due(group, now)
         return self._wait(group, now, why)
@@ -256,8 +272,8 @@ class Groups:
         elif group.state is _PENDING:
             self._brakes.hold(group)
 
-    def cleared(self) -> Iterator[tuple[tuple[int, str], datetime]]:
+    def cleared(self) -> Iterator[tuple[GroupKey, datetime]]:
         return iter(self._cleared.items())
 
-    def put_cleared(self, key: tuple[int, str], at: datetime) -> None:
+    def put_cleared(self, key: GroupKey, at: datetime) -> None:
         self._cleared[key] = at

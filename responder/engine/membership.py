@@ -24,6 +24,7 @@ from responder.engine.timers import Timers
 from responder.engine.watches import Reading, Role, Watch
 
 _CALM = Verdict.CALM
+_RULE, _PART = Role.RULE, Role.PART
 
 
 OLDEST = timedelta(days=3650)
@@ -57,9 +58,9 @@ class Membership:
     def place(self, member: Member, verdict: Verdict, since: datetime, now: datetime, why: str) -> Decision:
         """Give a member a verdict, valid since then."""
         role = member.watch.role
-        if role is Role.RULE:
+        if role is _RULE:
             return self.groups.place(member, verdict, since, now, why)
-        if role is Role.PART:
+        if role is _PART:
             return self.ensembles.place(member, verdict, since, now, why)
         decision, freed = self.brakes.place(member, verdict, since, now, why)
         self.further += self.groups.free(freed, now)

@@ -9,6 +9,8 @@ from responder.domain.rule_state import GroupState
 from responder.domain.wording import one_line, spell_duration, spell_number, spell_time
 from responder.engine.alerts import Member, StandIn
 
+_HOLDS, _INCONCLUSIVE = Verdict.HOLDS, Verdict.INCONCLUSIVE
+
 NO_RULE = "no rule matches"
 REPEAT = "repeat of an alert that fires already; nothing changed"
 UPDATED = "news of an alert that fires already; no verdict changed"
@@ -54,11 +56,11 @@ def verdict_of(member: Member, verdict: Verdict, value: float | None) -> str:
     if member.wants and (missing := _missing(member, verdict)):
         number = "it" if watch.number_name == "query" else watch.number_name
         return f"{name}: {missing}, so nobody knows whether {number} is {watch.bounds}"
-    if verdict is Verdict.INCONCLUSIVE:
+    if verdict is _INCONCLUSIVE:
         return f"{name}: {watch.number_name} is missing or not a number, so nobody knows whether it is {watch.bounds}"
     if not watch.watches_number or value is None:
         return f"{name} fires"
-    return f"{name}: {watch.number_name} {spell_number(value)} is {'' if verdict is Verdict.HOLDS else 'not '}{watch.bounds}"
+    return f"{name}: {watch.number_name} {spell_number(value)} is {'' if verdict is _HOLDS else 'not '}{watch.bounds}"
 
 
 def _missing(member: Member, verdict: Verdict) -> str:
@@ -66,7 +68,7 @@ def _missing(member: Member, verdict: Verdict) -> str:
     if any(one.at is None for one in member.wants):
         return "the first answer of Prometheus is awaited"
     found = [one for one in member.wants if one.number is None]
-    if verdict is not Verdict.INCONCLUSIVE or not found:
+    if verdict is not _INCONCLUSIVE or not found:
         return ""
     return f"query {one_line(found[0].query, SHOWN_QUERY)} has no number ({found[0].why})"
 

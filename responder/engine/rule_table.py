@@ -7,7 +7,6 @@ from sys import intern
 from typing import NamedTuple
 
 from responder.domain.reading import finite
-from responder.domain.rule_state import group_text
 from responder.domain.rulebook import Rulebook
 from responder.domain.signal import Signal
 from responder.engine.matcher_index import MatcherIndex
@@ -17,6 +16,8 @@ TEXT_LIMIT = 1000
 """Annotations are kept up to this many characters."""
 _SHOWN = ("summary", "description", "runbook_url", "value")
 _NAMES_LIMIT = 1000
+_NONE = ("",)
+_GATE = Role.GATE
 
 
 class Match(NamedTuple):
@@ -39,7 +40,7 @@ class RuleTable:
         self.by_name = {watch.rule.name: watch for watch in self.watches if watch.role is Role.RULE}
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}  # label names that alerts share
         self._rules = MatcherIndex([(watch.matchers, watch) for watch in self.watches if watch.condition is not None])
-        gates = [(watch.matchers, watch) for watch in self.watches if watch.role is Role.GATE]
+        gates = [(watch.matchers, watch) for watch in self.watches if watch.role is _GATE]
         self._gates = MatcherIndex(gates)
         self.has_gates = bool(gates)
         # A target without matchers is spoken of only by the rules that name it.
@@ -49,24 +50,20 @@ class RuleTable:
         """The groups, and the matching rules that would roll back but find no target."""
         matches: list[Match] = []
         lost: list[Watch] = []
-        spoken_of: list[str] | None = None
         for watch in self._rules.matching(labels):
-            if watch.role is Role.GATE:
-                matches.append(Match(watch, "", ""))
-                continue
-            if watch.target is not None:
-                targets = [watch.target]
+            if watch.role is _GATE:
+                targets: Sequence[str] = _NONE
+            elif watch.target is not None:
+                targets = (watch.target,)
             else:
-                if spoken_of is None:
-                    spoken_of = self._targets.matching(labels)
-                targets = spoken_of
-            if not targets:
-                if watch.needs_target:
-                    lost.append(watch)
-                    continue
-                targets = [""]
-            pairs = [(name, labels.get(name, "")) for name in watch.by]
-            matches += [Match(watch, target, group_text(target, pairs) if pairs else target) for target in targets]
+                targets = self._targets.matching(labels)
+                if not targets:
+                    if watch.needs_target:
+                        lost.append(watch)
+                        continue
+                    targets = _NONE
+            for target in targets:
+                matches.append(Match(watch, target, watch.group_of(target, labels)))
         return matches, lost
 
     def gates_first(self, signals: Sequence[Signal]) -> Sequence[Signal]:
@@ -82,4 +79,5 @@ class RuleTable:
             if len(self._names) >= _NAMES_LIMIT:
                 self._names.clear()
             shared = self._names[names] = tuple(map(intern, names))
-        return Reading(labels, shared, tuple([text[:TEXT_LIMIT] if text else text for text in texts]), finite(value), link)
+        kept = tuple([intern(text[:TEXT_LIMIT]) if text else text for text in texts])
+        return Reading(labels, shared, kept, finite(value), intern(link))

@@ -18,10 +18,12 @@ from responder.domain.condition import (
 from responder.domain.matcher import Matcher
 from responder.domain.query import Query
 from responder.domain.reading import Verdict, judge, read_number, spell_bounds, times_baseline
+from responder.domain.rule_state import group_text
 from responder.domain.rulebook import Response, Rule, Rulebook
 
 _ANNOTATION = "annotations."
 _LABEL = "labels."
+_HOLDS, _CALM, _INCONCLUSIVE = Verdict.HOLDS, Verdict.CALM, Verdict.INCONCLUSIVE
 
 
 class Role(Enum):
@@ -145,15 +147,21 @@ class Watch:
     def needs_target(self) -> bool:
         return self.rule.response is not Response.NOTIFY and self.role is not Role.GATE
 
+    def group_of(self, target: str, labels: Mapping[str, str]) -> str:
+        """Canonical text of the group that a signal with these labels belongs to."""
+        if not self.by:
+            return target
+        return group_text(target, [(name, labels.get(name, "")) for name in self.by])
+
     def judge(self, reading: Reading) -> tuple[Verdict, float | None]:
         """The verdict and the number it rests on. CALM where that is not for this one reading to say.
 
         INCONCLUSIVE where Prometheus has to be asked.
         """
         if self._value is None:
-            return Verdict.CALM if self.is_windowed else Verdict.HOLDS, reading.value
+            return _CALM if self.is_windowed else _HOLDS, reading.value
         if self.queries:
-            return Verdict.INCONCLUSIVE, None
+            return _INCONCLUSIVE, None
         number = self.number(reading)
         if self._baseline is not None:
             number = times_baseline(number, read_number(reading.texts[self._baseline]))

@@ -277,9 +277,9 @@ DECISION = Decision(
         ([], [incident()], [Difference.GONE]),
         ([], [incident(rule="", identity="force")], []),
         ([DECISION], [incident(identity="latency|app|other", rule="latency", joined=(DECISION.identity,))], [Difference.SAME]),
-        ([DECISION, replace(DECISION, rule="b")], [incident()], [Difference.SAME, Difference.SAME]),
+        ([DECISION, DECISION._replace(rule="b")], [incident()], [Difference.SAME, Difference.SAME]),
         ([DECISION], [incident(target="other", identity=f"x|y|{DECISION.episode}")], [Difference.NEW, Difference.GONE]),
-        ([replace(DECISION, inconclusive=True)], [incident()], [Difference.SAME]),
+        ([DECISION._replace(inconclusive=True)], [incident()], [Difference.SAME]),
     ],
     ids=[
         "the same",
