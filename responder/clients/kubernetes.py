@@ -53,6 +53,7 @@ DEPLOYMENTS = Resource("apps", "v1", "deployments")
 REPLICA_SETS = Resource("apps", "v1", "replicasets")
 STATEFUL_SETS = Resource("apps", "v1", "statefulsets")
 DAEMON_SETS = Resource("apps", "v1", "daemonsets")
+CONTROLLER_REVISIONS = Resource("apps", "v1", "controllerrevisions")
 PODS = Resource("", "v1", "pods")
 CONFIG_MAPS = Resource("", "v1", "configmaps")
 SECRETS = Resource("", "v1", "secrets")
@@ -109,8 +110,10 @@ class KubernetesClient:
         call = resource.call("patch", namespace, name)
         return await self._write(replace(call, method="PATCH", body=list(operations), content=JSON_PATCH), dry_run)
 
-    async def patch_merge(self, resource: Resource, namespace: str, name: str, body: Object, *, dry_run: bool = False) -> Object:
-        call = resource.call("patch", namespace, name)
+    async def patch_merge(
+        self, resource: Resource, namespace: str, name: str, body: Object, *, subresource: str = "", dry_run: bool = False
+    ) -> Object:
+        call = resource.call("patch", namespace, name, subresource)
         return await self._write(replace(call, method="PATCH", body=body, content=MERGE_PATCH), dry_run)
 
     async def create(self, resource: Resource, namespace: str, body: Object, *, dry_run: bool = False) -> Object:
@@ -214,11 +217,15 @@ class KubernetesClient:
 
     async def serves(self, group: str) -> bool:
         """Does the cluster know this API group? Every authenticated client may ask."""
+        return await self.served_version(group) is not None
+
+    async def served_version(self, group: str) -> str | None:
+        """The version that the cluster prefers for this API group; None when it does not know the group."""
         try:
-            await self._connection.ask(Call("get", f"API group {group}", f"/apis/{group}"))
+            found = await self._connection.ask(Call("get", f"API group {group}", f"/apis/{group}"))
         except NotFoundError:
-            return False
-        return True
+            return None
+        return str((found.get("preferredVersion") or {}).get("version", ""))
 
     async def watch(self, resource: Resource, namespace: str, name: str) -> AsyncGenerator[Object | None]:
         """One object: as it is now, then after every change; None while it does not exist.

@@ -1,4 +1,4 @@
-"""Deployments as targets: read, rolled back by the guarded patch, watched."""
+"""Deployments, StatefulSets and DaemonSets as targets: read, rolled back by the guarded patch, watched."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
-from responder.clients.kubernetes import DEPLOYMENTS, PODS, REPLICA_SETS, KubernetesClient, retry_for_ever
-from responder.domain.target import Target, WorkloadRef
+from responder.clients.kubernetes import KubernetesClient, retry_for_ever
+from responder.domain.target import OnOwner, Target, WorkloadRef
 from responder.domain.version import Pin, RolloutPhase, RolloutStatus, WorkloadState
-from responder.errors import ForbiddenError, InvalidInputError, NotFoundError, TemporaryError
+from responder.errors import InvalidInputError, NotFoundError
 from responder.ports import Clock
-from responder.targets import deployment as deployments
+from responder.targets import eviction, flux
+from responder.targets import revision as kept
 from responder.targets import template as templates
+from responder.targets.controller_revisions import DAEMON, STATEFUL
+from responder.targets.deployment import Deployments
+from responder.targets.kinds import Kind
 from responder.targets.owners import owners_on, owners_pointing_at
-from responder.targets.undo import runs, undo
+from responder.targets.undo import Undo, insist
+
+KINDS: dict[str, Kind] = {"Deployment": Deployments(), "StatefulSet": STATEFUL, "DaemonSet": DAEMON}
 
 
 class KubernetesWorkloads:
@@ -25,58 +31,63 @@ class KubernetesWorkloads:
         self._client = client
         self._clock = clock
 
-    def of(self, target: Target) -> DeploymentWorkload:
-        if not isinstance(target.workload, WorkloadRef) or target.workload.kind != "Deployment":
-            raise InvalidInputError(f"target {target.name}: {target.workload} can't be rolled back yet, only a Deployment")
-        return DeploymentWorkload(self._client, target.workload, self._clock)
+    def of(self, target: Target) -> TemplateWorkload:
+        place = target.workload
+        if not isinstance(place, WorkloadRef) or place.kind not in KINDS:
+            raise InvalidInputError(f"target {target.name}: {place} can't be rolled back by its pod template")
+        return TemplateWorkload(self._client, target, place, self._clock)
 
 
-class DeploymentWorkload:
-    """One Deployment. Its history are its ReplicaSets."""
+class TemplateWorkload:
+    """One workload that is rolled back by putting an earlier pod template in place."""
 
-    def __init__(self, client: KubernetesClient, ref: WorkloadRef, clock: Clock) -> None:
+    def __init__(self, client: KubernetesClient, target: Target, ref: WorkloadRef, clock: Clock) -> None:
         self._client = client
+        self._target = target
         self._ref = ref
+        self._kind = KINDS[ref.kind]
         self._clock = clock
 
     async def read(self) -> WorkloadState:
         found, pointing = await asyncio.gather(self._get(), owners_pointing_at(self._client, self._ref))
-        known = deployments.revisions(found, await self._replica_sets(found))
-        versions = deployments.history(found, known)
+        known = await self._kind.revisions(self._client, found)
+        versions = kept.history(found["spec"]["template"], known)
         meta, spec = found["metadata"], found["spec"]
+        rollout = await self._kind.rollout(self._client, found, known, explain=False)
         return WorkloadState(
             uid=meta["uid"],
             generation=meta["generation"],
             current=versions[0],
             history=versions,
-            rollout=deployments.rollout_status(found, deployments.current_replica_set(known)),
+            rollout=rollout,
             read_at=self._clock(),
-            replicas=spec.get("replicas", 1),
-            paused=bool(spec.get("paused")),
+            replicas=spec.get("replicas", rollout.desired),
+            paused=self._kind.is_paused(found),
             annotations=meta.get("annotations") or {},
             owners=owners_on(found) + pointing[0],
             owner_unknown=pointing[1],
         )
 
     async def roll_back(self, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> str:
-        return await undo(self._client, self._ref, pin, before_write)
+        undo = Undo(self._client, self._kind, self._ref, pin, before_write=before_write, prepare=self._prepare)
+        return await insist(pin, undo.attempt)
 
     async def rollout(self, pin: Pin) -> RolloutStatus:
         found = await self._get()
         if found["metadata"]["uid"] != pin.uid:
             return RolloutStatus(RolloutPhase.FAILED, f"{self._ref} was deleted and made anew by somebody else")
-        known = deployments.revisions(found, await self._replica_sets(found))
-        if not runs(found, pin.to_version, known):
-            now = templates.version_name(found["spec"]["template"])
+        known = await self._kind.revisions(self._client, found)
+        template = found["spec"]["template"]
+        if not kept.runs(template, pin.to_version, known):
+            now = templates.version_name(template)
             return RolloutStatus(RolloutPhase.FAILED, f"changed by somebody else: {self._ref} is now asked to run {now}")
-        replica_set = deployments.current_replica_set(known)
-        status = deployments.rollout_status(found, replica_set)
-        if status.phase is RolloutPhase.COMPLETE or replica_set is None:
-            return status
-        return deployments.rollout_status(found, replica_set, await self._pods(found, replica_set["metadata"]["uid"]))
+        status = await self._kind.rollout(self._client, found, known, explain=True)
+        if status.phase is RolloutPhase.PROGRESSING and self._target.evict_unready and self._ref.kind == "StatefulSet":
+            return await eviction.help_along(self._client, found, kept.with_digest(known, pin.from_version.digest), status)
+        return status
 
     async def watch(self) -> AsyncGenerator[WorkloadState]:
-        changes = self._client.watch(DEPLOYMENTS, self._ref.namespace, self._ref.name)
+        changes = self._client.watch(self._kind.resource, self._ref.namespace, self._ref.name)
         again = retry_for_ever(f"read {self._ref}")
         async with contextlib.aclosing(changes):
             async for found in changes:
@@ -86,6 +97,11 @@ class DeploymentWorkload:
                 if state is not None:
                     yield state
 
+    async def _prepare(self, found: dict[str, Any]) -> str:
+        if self._target.on_owner is not OnOwner.SUSPEND:
+            return ""
+        return await flux.suspend(self._client, owners_on(found))
+
     async def _read_if_there(self) -> WorkloadState | None:
         try:
             return await self.read()
@@ -93,16 +109,4 @@ class DeploymentWorkload:
             return None
 
     async def _get(self) -> dict[str, Any]:
-        return await self._client.get(DEPLOYMENTS, self._ref.namespace, self._ref.name)
-
-    async def _replica_sets(self, found: dict[str, Any]) -> list[dict[str, Any]]:
-        labels = deployments.selector_text(found["spec"]["selector"])
-        return await self._client.list(REPLICA_SETS, self._ref.namespace, labels=labels)
-
-    async def _pods(self, found: dict[str, Any], owner: str) -> list[dict[str, Any]]:
-        labels = deployments.selector_text(found["spec"]["selector"])
-        try:
-            pods = await self._client.list(PODS, self._ref.namespace, labels=labels)
-        except (ForbiddenError, TemporaryError):
-            return []  # only costs us the reason
-        return [pod for pod in pods if deployments.is_controlled_by(pod, owner)]
+        return await self._client.get(self._kind.resource, self._ref.namespace, self._ref.name)

@@ -14,6 +14,8 @@ import orjson
 Template = Mapping[str, Any]
 
 HASH_LABEL = "pod-template-hash"
+ROLLOUTS_HASH_LABEL = "rollouts-pod-template-hash"
+_HASH_LABELS = (HASH_LABEL, ROLLOUTS_HASH_LABEL)
 VERSION_LABEL = "app.kubernetes.io/version"
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 _MATERIAL_KEYS = ("name", "image", "command", "args", "env", "envFrom", "resources")
@@ -24,14 +26,14 @@ _CONFIG_VOLUMES = ("configMap", "secret", "projected", "csi")
 
 
 def without_hash(template: Template) -> dict[str, Any]:
-    """The template as a Deployment holds it: the ReplicaSet's own label taken off."""
+    """The template as its workload holds it: the ReplicaSet's own label taken off."""
     meta = dict(template.get("metadata") or {})
-    meta["labels"] = {key: value for key, value in (meta.get("labels") or {}).items() if key != HASH_LABEL}
+    meta["labels"] = {key: value for key, value in (meta.get("labels") or {}).items() if key not in _HASH_LABELS}
     return {**template, "metadata": meta}
 
 
 def digest(template: Template) -> str:
-    """Equal for templates that are equal for a Deployment."""
+    """Equal for templates that are equal for their workload."""
     return _sha256(_tidy(without_hash(template)))
 
 

@@ -1,4 +1,4 @@
-"""One rollback of a Deployment: make its pod template equal to the pinned one, once, and only from the pinned bad one.
+"""One rollback of a workload: make its pod template equal to the pinned one, once, and only from the pinned bad one.
 
 "Make it equal to this" can be repeated; "undo" can't. Every attempt starts from a fresh read, every write carries uid and
 generation as preconditions, so whatever happens in between (a lost answer, an autoscaler, a person) is seen before the next one.
@@ -12,24 +12,26 @@ from typing import Any
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from responder.clients.kubernetes import DEPLOYMENTS, REPLICA_SETS, KubernetesClient
+from responder.clients.kubernetes import KubernetesClient
 from responder.domain.target import WorkloadRef
 from responder.domain.version import Pin, Version
 from responder.errors import PermanentError, RefusedError, TemporaryError
-from responder.targets import deployment as deployments
+from responder.targets import revision as kept
 from responder.targets import template as templates
-from responder.targets.deployment import Revision
+from responder.targets.kinds import Kind
+from responder.targets.revision import Revision
 
 _ATTEMPTS = 6
 _ASKED_WAIT_LIMIT_SECONDS = 5.0
 _backoff = wait_random_exponential(multiplier=0.05, max=2)
 
+Prepare = Callable[[dict[str, Any]], Awaitable[str]]
+
 _log = structlog.get_logger(__name__)
 
 
-async def undo(client: KubernetesClient, ref: WorkloadRef, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> str:
-    """Returns what was done. Temporary errors are tried again a few times here; what is left goes to the step's own retry."""
-    run = _Undo(client, ref, pin, before_write)
+async def insist(pin: Pin, attempt: Callable[[], Awaitable[str]]) -> str:
+    """Temporary errors are tried again a few times here; what is left goes to the step's own retry."""
     retrying = AsyncRetrying(
         stop=stop_after_attempt(_ATTEMPTS),
         wait=_wait,
@@ -37,67 +39,72 @@ async def undo(client: KubernetesClient, ref: WorkloadRef, pin: Pin, before_writ
         before_sleep=lambda state: _log.info("rollback_plans_again", target=pin.target, reason=str(_error(state))),
         reraise=True,
     )
-    return await retrying(run.attempt)
+    return await retrying(attempt)
 
 
-def runs(deployment: dict[str, Any], version: Version, known: list[Revision]) -> bool:
-    """Is the Deployment asked to run this version, restart stamps aside?"""
-    template = deployment["spec"]["template"]
-    if templates.digest(template) == version.digest:
-        return True
-    revision = _with_digest(known, version.digest)
-    return revision is not None and templates.steady_digest(template) == templates.steady_digest(revision.template)
+class Undo:
+    """prepare: awaited with the workload after the intent is written, right before the change; says what people should know."""
 
-
-class _Undo:
-    def __init__(self, client: KubernetesClient, ref: WorkloadRef, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        client: KubernetesClient,
+        kind: Kind,
+        ref: WorkloadRef,
+        pin: Pin,
+        *,
+        before_write: Callable[[], Awaitable[None]],
+        prepare: Prepare,
+    ) -> None:
         self._client = client
+        self._kind = kind
         self._ref = ref
         self._pin = pin
         self._before_write = before_write
+        self._prepare = prepare
         self._told = False
         self._sent = False
+        self._prepared = ""
 
     async def attempt(self) -> str:
-        found = await self._client.get(DEPLOYMENTS, self._ref.namespace, self._ref.name)
+        found = await self._client.get(self._kind.resource, self._ref.namespace, self._ref.name)
         if found["metadata"]["uid"] != self._pin.uid:
             raise RefusedError(f"{self._ref} was deleted and made anew since the rollback was decided: another object")
-        labels = deployments.selector_text(found["spec"]["selector"])
-        replica_sets = await self._client.list(REPLICA_SETS, self._ref.namespace, labels=labels)
-        known = deployments.revisions(found, replica_sets)
+        known = await self._kind.revisions(self._client, found)
         if self._is_done(found, known):
-            return self._done() if self._sent else f"nothing to do: {self._ref} already runs {_name(self._pin.to_version)}"
+            return self._done(found) if self._sent else f"nothing to do: {self._ref} already runs {name_of(self._pin.to_version)}"
         self._check(found, known)
-        target = _with_digest(known, self._pin.to_version.digest)
+        target = kept.with_digest(known, self._pin.to_version.digest)
         if target is None:
-            raise PermanentError(f"{self._ref}: the ReplicaSet of {_name(self._pin.to_version)} is gone (revisionHistoryLimit)")
+            gone = f"the {self._kind.keeper} of {name_of(self._pin.to_version)} is gone (revisionHistoryLimit)"
+            raise PermanentError(f"{self._ref}: {gone}")
         await self._write(found, target)
-        return self._done()
+        return self._done(found)
 
     def _is_done(self, found: dict[str, Any], known: list[Revision]) -> bool:
         """At the target. A template that is exactly the bad one is not, even if only a restart stamp tells them apart."""
-        if templates.digest(found["spec"]["template"]) == self._pin.from_version.digest:
+        template = found["spec"]["template"]
+        if templates.digest(template) == self._pin.from_version.digest:
             return self._pin.from_version.digest == self._pin.to_version.digest
-        return runs(found, self._pin.to_version, known)
+        return kept.runs(template, self._pin.to_version, known)
 
     def _check(self, found: dict[str, Any], known: list[Revision]) -> None:
         """Refuse what was not decided upon."""
-        pin = self._pin
-        if not runs(found, pin.from_version, known):
-            now = templates.version_name(found["spec"]["template"])
+        pin, template = self._pin, found["spec"]["template"]
+        if not kept.runs(template, pin.from_version, known):
+            now = templates.version_name(template)
             raise RefusedError(
                 f"{self._ref} was changed by somebody else: it is asked to run {now}, which is neither"
-                f" {_name(pin.from_version)} nor {_name(pin.to_version)}"
+                f" {name_of(pin.from_version)} nor {name_of(pin.to_version)}"
             )
-        current = deployments.history(found, known)[0]
+        current = kept.history(template, known)[0]
         if current.digest == pin.from_version.digest and current.revision != pin.from_version.revision:
             raise RefusedError(
-                f"{self._ref}: {_name(pin.from_version)} was replaced and then put there again by somebody"
+                f"{self._ref}: {name_of(pin.from_version)} was replaced and then put there again by somebody"
                 f" (now revision {current.revision})"
             )
         if "deletionTimestamp" in found["metadata"]:
             raise RefusedError(f"{self._ref} is being deleted")
-        if found["spec"].get("paused"):
+        if self._kind.is_paused(found):
             raise RefusedError(f"{self._ref} is paused: somebody works on it; resume it first")
 
     async def _write(self, found: dict[str, Any], target: Revision) -> None:
@@ -111,33 +118,33 @@ class _Undo:
         if not self._told:
             await self._before_write()
             self._told = True
+        self._prepared = await self._prepare(found)
         self._sent = True
-        await self._client.patch_json(DEPLOYMENTS, self._ref.namespace, self._ref.name, operations)
+        await self._client.patch_json(self._kind.resource, self._ref.namespace, self._ref.name, operations)
         _log.info(
             "rolled_back", target=self._pin.target, revision=target.version.revision, generation=found["metadata"]["generation"]
         )
 
     async def _rehearse(self, operations: list[dict[str, Any]], target: Revision) -> None:
         try:
-            outcome = await self._client.patch_json(DEPLOYMENTS, self._ref.namespace, self._ref.name, operations, dry_run=True)
+            outcome = await self._client.patch_json(
+                self._kind.resource, self._ref.namespace, self._ref.name, operations, dry_run=True
+            )
         except PermanentError as error:
             if "does not support dry run" not in str(error):
                 raise
             return  # an admission webhook's fault; the real write is guarded all the same
         if templates.steady_digest(outcome["spec"]["template"]) != templates.steady_digest(target.template):
             raise RefusedError(
-                f"{self._ref}: the server would make something else out of {_name(self._pin.to_version)} (admission)"
+                f"{self._ref}: the server would make something else out of {name_of(self._pin.to_version)} (admission)"
             )
 
-    def _done(self) -> str:
-        return f"{self._ref}: {_name(self._pin.from_version)} replaced by {_name(self._pin.to_version)}"
+    def _done(self, found: dict[str, Any]) -> str:
+        done = f"{self._ref}: {name_of(self._pin.from_version)} replaced by {name_of(self._pin.to_version)}"
+        return "; ".join(part for part in (done, self._kind.caveat(found), self._prepared) if part)
 
 
-def _with_digest(known: list[Revision], digest: str) -> Revision | None:
-    return next((one for one in known if one.version.digest == digest), None)
-
-
-def _name(version: Version) -> str:
+def name_of(version: Version) -> str:
     return f"{version.version} (revision {version.revision})"
 
 

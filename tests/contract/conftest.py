@@ -9,7 +9,7 @@ import pytest
 
 from responder.clients.kubernetes import KubernetesClient
 from responder.sandbox.cluster import SandboxCluster
-from responder.targets.kubernetes import DeploymentWorkload
+from responder.targets.kubernetes import TemplateWorkload
 from tests.harness.cluster import Cluster, GenuineCluster, shared_folder
 from tests.harness.kubernetes_proxy import KubernetesProxy
 from tests.harness.rollback import workload_of
@@ -49,7 +49,7 @@ async def client(cluster: Cluster) -> AsyncIterator[KubernetesClient]:
 
 
 @pytest.fixture
-def workload(client: KubernetesClient, namespace: str) -> DeploymentWorkload:
+def workload(client: KubernetesClient, namespace: str) -> TemplateWorkload:
     """The Deployment `app` in the test's own namespace."""
     return workload_of(client, namespace)
 
@@ -61,7 +61,7 @@ async def proxy(cluster: Cluster) -> AsyncIterator[KubernetesProxy]:
 
 
 @pytest.fixture
-async def proxied(proxy: KubernetesProxy, namespace: str, tmp_path: Path) -> AsyncIterator[DeploymentWorkload]:
+async def proxied(proxy: KubernetesProxy, namespace: str, tmp_path: Path) -> AsyncIterator[TemplateWorkload]:
     """The same Deployment, seen through the proxy."""
     client = KubernetesClient(str(proxy.write_kubeconfig(tmp_path / "proxy.kubeconfig")))
     yield workload_of(client, namespace)

@@ -8,11 +8,11 @@ import pytest
 
 from responder.domain.version import RolloutPhase
 from responder.errors import NotFoundError
-from responder.targets.kubernetes import DeploymentWorkload
+from responder.targets.kubernetes import TemplateWorkload
 from tests.harness.cluster import Cluster
 
 
-async def test_history_lists_every_version_newest_first(cluster: Cluster, namespace: str, workload: DeploymentWorkload) -> None:
+async def test_history_lists_every_version_newest_first(cluster: Cluster, namespace: str, workload: TemplateWorkload) -> None:
     await cluster.roll_out(namespace, "app", "shop/app:1.0", "shop/app:1.1", "shop/app:1.2", replicas=2)
 
     state = await workload.read()
@@ -32,7 +32,7 @@ async def test_history_lists_every_version_newest_first(cluster: Cluster, namesp
     assert len({one.fingerprint for one in state.history}) == 3
 
 
-async def test_a_version_is_as_old_as_its_first_rollout(cluster: Cluster, namespace: str, workload: DeploymentWorkload) -> None:
+async def test_a_version_is_as_old_as_its_first_rollout(cluster: Cluster, namespace: str, workload: TemplateWorkload) -> None:
     before = datetime.now(UTC) - timedelta(seconds=2)
     await cluster.roll_out(namespace, "app", "shop/app:1.0", "shop/app:1.1")
 
@@ -44,7 +44,7 @@ async def test_a_version_is_as_old_as_its_first_rollout(cluster: Cluster, namesp
 
 
 async def test_a_version_that_came_back_has_the_time_of_its_comeback(
-    cluster: Cluster, namespace: str, workload: DeploymentWorkload
+    cluster: Cluster, namespace: str, workload: TemplateWorkload
 ) -> None:
     await cluster.roll_out(namespace, "app", "shop/app:1.0", "shop/app:1.1")
     first = (await workload.read()).history[1].created_at
@@ -61,7 +61,7 @@ async def test_a_version_that_came_back_has_the_time_of_its_comeback(
 
 
 async def test_a_version_that_came_and_went_twice_has_no_time(
-    cluster: Cluster, namespace: str, workload: DeploymentWorkload
+    cluster: Cluster, namespace: str, workload: TemplateWorkload
 ) -> None:
     await cluster.roll_out(namespace, "app", "shop/app:1.0", "shop/app:1.1", "shop/app:1.0", "shop/app:1.2")
 
@@ -71,7 +71,7 @@ async def test_a_version_that_came_and_went_twice_has_no_time(
 
 
 async def test_a_restart_makes_a_revision_but_no_material_change(
-    cluster: Cluster, namespace: str, workload: DeploymentWorkload
+    cluster: Cluster, namespace: str, workload: TemplateWorkload
 ) -> None:
     await cluster.roll_out(namespace, "app", "shop/app:1.0")
     await cluster.restart(namespace, "app")
@@ -96,7 +96,7 @@ async def test_a_restart_makes_a_revision_but_no_material_change(
     ],
 )
 async def test_material_changes(
-    cluster: Cluster, namespace: str, workload: DeploymentWorkload, container: dict[str, object]
+    cluster: Cluster, namespace: str, workload: TemplateWorkload, container: dict[str, object]
 ) -> None:
     await cluster.deploy(namespace, "app", image="shop/app:1.0", replicas=0)
     await cluster.wait_available(namespace, "app")
@@ -107,7 +107,7 @@ async def test_material_changes(
     assert state.history[0].fingerprint != state.history[1].fingerprint
 
 
-async def test_replica_sets_of_others_are_not_history(cluster: Cluster, namespace: str, workload: DeploymentWorkload) -> None:
+async def test_replica_sets_of_others_are_not_history(cluster: Cluster, namespace: str, workload: TemplateWorkload) -> None:
     """A ReplicaSet that carries the labels but belongs to a Deployment of the same name that is gone."""
     await cluster.roll_out(namespace, "app", "shop/app:1.0")
     template = (await cluster.replica_sets(namespace))[0]["spec"]["template"]
@@ -128,7 +128,7 @@ async def test_replica_sets_of_others_are_not_history(cluster: Cluster, namespac
     assert [one.revision for one in state.history] == ["1"]
 
 
-async def test_owners_are_read_from_the_object(cluster: Cluster, namespace: str, workload: DeploymentWorkload) -> None:
+async def test_owners_are_read_from_the_object(cluster: Cluster, namespace: str, workload: TemplateWorkload) -> None:
     annotations = {"meta.helm.sh/release-name": "shop", "meta.helm.sh/release-namespace": namespace}
     metadata = {"labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": annotations}
     await cluster.deploy(namespace, "app", image="shop/app:1.0", metadata=metadata)
@@ -138,7 +138,7 @@ async def test_owners_are_read_from_the_object(cluster: Cluster, namespace: str,
     assert [(owner.kind, owner.name) for owner in state.owners] == [("Helm", f"{namespace}/shop")]
 
 
-async def test_a_deployment_that_does_not_exist(workload: DeploymentWorkload, namespace: str) -> None:
+async def test_a_deployment_that_does_not_exist(workload: TemplateWorkload, namespace: str) -> None:
     with pytest.raises(NotFoundError, match=f"get deployments.apps app in namespace {namespace}"):
         await workload.read()
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from responder.domain.version import Owner
-from responder.targets.kubernetes import DeploymentWorkload
+from responder.targets.kubernetes import TemplateWorkload
 from tests.harness.cluster import Cluster
 from tests.harness.kubernetes_proxy import Forward, KubernetesProxy, Request
 
@@ -54,7 +54,7 @@ async def test_owners(
     cluster: Cluster,
     namespace: str,
     proxy: KubernetesProxy,
-    proxied: DeploymentWorkload,
+    proxied: TemplateWorkload,
     group: str,
     items: list[dict[str, Any]] | None,
     owners: tuple[Owner, ...],

@@ -9,20 +9,20 @@ import pytest
 from responder.clients.kubernetes import DEPLOYMENTS, KubernetesClient
 from responder.domain.version import Pin
 from responder.errors import ConflictError, PermanentError, RefusedError
-from responder.targets.kubernetes import DeploymentWorkload
+from responder.targets.kubernetes import TemplateWorkload
 from tests.harness.cluster import Cluster
 from tests.harness.rollback import Intent, pin_of
 
 
 @pytest.fixture
-async def pin(cluster: Cluster, namespace: str, workload: DeploymentWorkload) -> Pin:
+async def pin(cluster: Cluster, namespace: str, workload: TemplateWorkload) -> Pin:
     """1.0 and 1.1 were fine; 1.2 is running."""
     await cluster.roll_out(namespace, "app", "shop/app:1.0", "shop/app:1.1", "shop/app:1.2", replicas=2)
     return await pin_of(workload, "1.1")
 
 
 async def test_one_template_change_that_reuses_the_replica_set(
-    cluster: Cluster, namespace: str, workload: DeploymentWorkload, pin: Pin
+    cluster: Cluster, namespace: str, workload: TemplateWorkload, pin: Pin
 ) -> None:
     before, intent = await cluster.get(namespace, "app"), Intent()
     sets_before = {one["metadata"]["name"] for one in await cluster.replica_sets(namespace)}
@@ -39,7 +39,7 @@ async def test_one_template_change_that_reuses_the_replica_set(
     assert state.current.digest == pin.to_version.digest
 
 
-async def test_doing_it_again_does_nothing(cluster: Cluster, namespace: str, workload: DeploymentWorkload, pin: Pin) -> None:
+async def test_doing_it_again_does_nothing(cluster: Cluster, namespace: str, workload: TemplateWorkload, pin: Pin) -> None:
     await workload.roll_back(pin, Intent())
     settled = await cluster.wait_available(namespace, "app")
     intent = Intent()
@@ -51,7 +51,7 @@ async def test_doing_it_again_does_nothing(cluster: Cluster, namespace: str, wor
     assert (await cluster.get(namespace, "app"))["metadata"]["generation"] == settled["metadata"]["generation"]
 
 
-async def test_replicas_and_metadata_stay(cluster: Cluster, namespace: str, workload: DeploymentWorkload, pin: Pin) -> None:
+async def test_replicas_and_metadata_stay(cluster: Cluster, namespace: str, workload: TemplateWorkload, pin: Pin) -> None:
     await cluster.change(namespace, "app", {"spec": {"replicas": 3}, "metadata": {"annotations": {"team": "checkout"}}})
 
     await workload.roll_back(pin, Intent())
@@ -61,7 +61,7 @@ async def test_replicas_and_metadata_stay(cluster: Cluster, namespace: str, work
     assert after["metadata"]["annotations"]["team"] == "checkout"
 
 
-async def test_the_whole_template_comes_back(cluster: Cluster, namespace: str, workload: DeploymentWorkload) -> None:
+async def test_the_whole_template_comes_back(cluster: Cluster, namespace: str, workload: TemplateWorkload) -> None:
     """Fields that a client's models may not know, and text that encoders spell differently, survive."""
     container = {
         "command": ["sh", "-c", "a && b < c > d; echo 'ü \u2028'"],
@@ -80,7 +80,7 @@ async def test_the_whole_template_comes_back(cluster: Cluster, namespace: str, w
 
 
 async def test_a_restart_of_the_bad_version_does_not_protect_it(
-    cluster: Cluster, namespace: str, workload: DeploymentWorkload, pin: Pin
+    cluster: Cluster, namespace: str, workload: TemplateWorkload, pin: Pin
 ) -> None:
     await cluster.restart(namespace, "app")
 
@@ -90,7 +90,7 @@ async def test_a_restart_of_the_bad_version_does_not_protect_it(
 
 
 async def test_a_restart_of_the_good_version_needs_no_second_rollback(
-    cluster: Cluster, namespace: str, workload: DeploymentWorkload, pin: Pin
+    cluster: Cluster, namespace: str, workload: TemplateWorkload, pin: Pin
 ) -> None:
     await workload.roll_back(pin, Intent())
     await cluster.restart(namespace, "app")
@@ -100,7 +100,7 @@ async def test_a_restart_of_the_good_version_needs_no_second_rollback(
     assert intent.written == 0
 
 
-async def test_before_a_restart_is_a_version_too(cluster: Cluster, namespace: str, workload: DeploymentWorkload) -> None:
+async def test_before_a_restart_is_a_version_too(cluster: Cluster, namespace: str, workload: TemplateWorkload) -> None:
     """Asked for by name, the template without the stamp is put back although nothing material differs."""
     await cluster.roll_out(namespace, "app", "shop/app:1.0")
     await cluster.restart(namespace, "app")
@@ -151,7 +151,7 @@ async def _made_anew(cluster: Cluster, namespace: str) -> None:
     ],
 )
 async def test_refused(
-    cluster: Cluster, namespace: str, workload: DeploymentWorkload, pin: Pin, meanwhile: Any, reason: str
+    cluster: Cluster, namespace: str, workload: TemplateWorkload, pin: Pin, meanwhile: Any, reason: str
 ) -> None:
     await meanwhile(cluster, namespace)
     before, intent = await cluster.get(namespace, "app"), Intent()
@@ -166,7 +166,7 @@ async def test_refused(
 
 
 async def test_a_pruned_replica_set_can_not_come_back(
-    cluster: Cluster, namespace: str, workload: DeploymentWorkload, pin: Pin
+    cluster: Cluster, namespace: str, workload: TemplateWorkload, pin: Pin
 ) -> None:
     await cluster.change(namespace, "app", {"spec": {"revisionHistoryLimit": 0}})
     await cluster.until(lambda: cluster.replica_sets(namespace), lambda found: len(found) == 1)
@@ -176,7 +176,7 @@ async def test_a_pruned_replica_set_can_not_come_back(
 
 
 async def test_when_the_intent_can_not_be_written_nothing_changes(
-    cluster: Cluster, namespace: str, workload: DeploymentWorkload, pin: Pin
+    cluster: Cluster, namespace: str, workload: TemplateWorkload, pin: Pin
 ) -> None:
     before = await cluster.get(namespace, "app")
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from responder.domain.version import Pin, RolloutPhase, RolloutStatus
-from responder.targets.kubernetes import DeploymentWorkload
+from responder.targets.kubernetes import TemplateWorkload
 from tests.harness.cluster import Cluster
 from tests.harness.rollback import Intent, pin_of
 
 
-async def rolled_back(workload: DeploymentWorkload, version: str) -> Pin:
+async def rolled_back(workload: TemplateWorkload, version: str) -> Pin:
     pin = await pin_of(workload, version)
     await workload.roll_back(pin, Intent())
     return pin
 
 
-async def reached(cluster: Cluster, workload: DeploymentWorkload, pin: Pin, words: str) -> RolloutStatus:
+async def reached(cluster: Cluster, workload: TemplateWorkload, pin: Pin, words: str) -> RolloutStatus:
     status: RolloutStatus = await cluster.until(lambda: workload.rollout(pin), lambda status: words in status.reason)
     return status
 
 
-async def test_a_rollback_to_a_good_version_completes(cluster: Cluster, namespace: str, workload: DeploymentWorkload) -> None:
+async def test_a_rollback_to_a_good_version_completes(cluster: Cluster, namespace: str, workload: TemplateWorkload) -> None:
     await cluster.roll_out(namespace, "app", "shop/app:1.0", replicas=2)
     await cluster.deploy(namespace, "app", image="shop/app:1.1-bad")
     pin = await rolled_back(workload, "1.0")
@@ -30,7 +30,7 @@ async def test_a_rollback_to_a_good_version_completes(cluster: Cluster, namespac
 
 
 async def test_a_bad_version_is_progressing_and_says_what_its_pods_say(
-    cluster: Cluster, namespace: str, workload: DeploymentWorkload
+    cluster: Cluster, namespace: str, workload: TemplateWorkload
 ) -> None:
     """The version to go back to can't be pulled any more: its image was pruned from the registry."""
     await cluster.deploy(namespace, "app", image="shop/app:1.0-nopull", replicas=1)
@@ -45,7 +45,7 @@ async def test_a_bad_version_is_progressing_and_says_what_its_pods_say(
     assert status.desired == 1
 
 
-async def test_a_crash_loop_is_named(cluster: Cluster, namespace: str, workload: DeploymentWorkload) -> None:
+async def test_a_crash_loop_is_named(cluster: Cluster, namespace: str, workload: TemplateWorkload) -> None:
     await cluster.deploy(namespace, "app", image="shop/app:1.0-bad", replicas=1)
     await cluster.until(lambda: cluster.pods(namespace), len)
     await cluster.roll_out(namespace, "app", "shop/app:1.1")
@@ -54,7 +54,7 @@ async def test_a_crash_loop_is_named(cluster: Cluster, namespace: str, workload:
     assert (await reached(cluster, workload, pin, "CrashLoopBackOff")).phase is RolloutPhase.PROGRESSING
 
 
-async def test_the_progress_deadline_fails_it(cluster: Cluster, namespace: str, workload: DeploymentWorkload) -> None:
+async def test_the_progress_deadline_fails_it(cluster: Cluster, namespace: str, workload: TemplateWorkload) -> None:
     await cluster.deploy(namespace, "app", image="shop/app:1.0-unready", replicas=1, spec={"progressDeadlineSeconds": 1})
     await cluster.until(lambda: cluster.pods(namespace), len)
     await cluster.roll_out(namespace, "app", "shop/app:1.1")
@@ -66,7 +66,7 @@ async def test_the_progress_deadline_fails_it(cluster: Cluster, namespace: str, 
 
 
 async def test_the_bad_version_s_exceeded_deadline_does_not_fail_the_rollback(
-    cluster: Cluster, namespace: str, workload: DeploymentWorkload
+    cluster: Cluster, namespace: str, workload: TemplateWorkload
 ) -> None:
     await cluster.roll_out(namespace, "app", "shop/app:1.0-slow")
     one_by_one = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
@@ -89,7 +89,7 @@ async def test_the_bad_version_s_exceeded_deadline_does_not_fail_the_rollback(
     assert RolloutPhase.FAILED not in seen
 
 
-async def test_a_change_by_somebody_else_fails_it(cluster: Cluster, namespace: str, workload: DeploymentWorkload) -> None:
+async def test_a_change_by_somebody_else_fails_it(cluster: Cluster, namespace: str, workload: TemplateWorkload) -> None:
     await cluster.roll_out(namespace, "app", "shop/app:1.0", "shop/app:1.1")
     pin = await rolled_back(workload, "1.0")
     await cluster.deploy(namespace, "app", image="shop/app:1.2")
@@ -100,7 +100,7 @@ async def test_a_change_by_somebody_else_fails_it(cluster: Cluster, namespace: s
     assert status.reason == f"changed by somebody else: deployment/app in namespace {namespace} is now asked to run 1.2"
 
 
-async def test_a_restart_meanwhile_does_not_fail_it(cluster: Cluster, namespace: str, workload: DeploymentWorkload) -> None:
+async def test_a_restart_meanwhile_does_not_fail_it(cluster: Cluster, namespace: str, workload: TemplateWorkload) -> None:
     await cluster.roll_out(namespace, "app", "shop/app:1.0", "shop/app:1.1")
     pin = await rolled_back(workload, "1.0")
     await cluster.restart(namespace, "app")
@@ -108,7 +108,7 @@ async def test_a_restart_meanwhile_does_not_fail_it(cluster: Cluster, namespace:
     await reached(cluster, workload, pin, "1 of 1 pods available")
 
 
-async def test_an_object_made_anew_fails_it(cluster: Cluster, namespace: str, workload: DeploymentWorkload) -> None:
+async def test_an_object_made_anew_fails_it(cluster: Cluster, namespace: str, workload: TemplateWorkload) -> None:
     await cluster.roll_out(namespace, "app", "shop/app:1.0", "shop/app:1.1")
     pin = await rolled_back(workload, "1.0")
     await cluster.delete(namespace, "app")

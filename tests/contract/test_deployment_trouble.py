@@ -9,14 +9,14 @@ import pytest
 
 from responder.domain.version import Pin
 from responder.errors import OutcomeUnknownError, RefusedError, TemporaryError
-from responder.targets.kubernetes import DeploymentWorkload
+from responder.targets.kubernetes import TemplateWorkload
 from tests.harness.cluster import Cluster
 from tests.harness.kubernetes_proxy import Forward, KubernetesProxy, Request
 from tests.harness.rollback import Intent, pin_of
 
 
 @pytest.fixture
-async def pin(cluster: Cluster, namespace: str, workload: DeploymentWorkload) -> Pin:
+async def pin(cluster: Cluster, namespace: str, workload: TemplateWorkload) -> Pin:
     await cluster.roll_out(namespace, "app", "shop/app:1.0", "shop/app:1.1", replicas=1)
     return await pin_of(workload, "1.0")
 
@@ -37,7 +37,7 @@ class Once:
         return response
 
 
-async def test_the_order_of_requests(proxy: KubernetesProxy, proxied: DeploymentWorkload, pin: Pin) -> None:
+async def test_the_order_of_requests(proxy: KubernetesProxy, proxied: TemplateWorkload, pin: Pin) -> None:
     """Reads, the rehearsal, the intent, the change: nothing else."""
     at_intent: list[int] = []
 
@@ -65,7 +65,7 @@ async def test_the_order_of_requests(proxy: KubernetesProxy, proxied: Deployment
 
 
 async def test_the_answer_is_lost_after_the_server_made_the_change(
-    cluster: Cluster, namespace: str, proxy: KubernetesProxy, proxied: DeploymentWorkload, pin: Pin
+    cluster: Cluster, namespace: str, proxy: KubernetesProxy, proxied: TemplateWorkload, pin: Pin
 ) -> None:
     before, intent = await cluster.get(namespace, "app"), Intent()
 
@@ -82,7 +82,7 @@ async def test_the_answer_is_lost_after_the_server_made_the_change(
 
 
 async def test_the_connection_breaks_before_the_server_got_the_change(
-    cluster: Cluster, namespace: str, proxy: KubernetesProxy, proxied: DeploymentWorkload, pin: Pin
+    cluster: Cluster, namespace: str, proxy: KubernetesProxy, proxied: TemplateWorkload, pin: Pin
 ) -> None:
     before, intent = await cluster.get(namespace, "app"), Intent()
 
@@ -100,7 +100,7 @@ async def test_the_connection_breaks_before_the_server_got_the_change(
 
 
 async def test_a_deployment_that_never_answers_leaves_the_outcome_unknown(
-    proxy: KubernetesProxy, proxied: DeploymentWorkload, pin: Pin
+    proxy: KubernetesProxy, proxied: TemplateWorkload, pin: Pin
 ) -> None:
     async def lose_writes(request: Request, forward: Forward) -> httpx.Response | None:
         return None if request.is_write else await forward()
@@ -111,7 +111,7 @@ async def test_a_deployment_that_never_answers_leaves_the_outcome_unknown(
 
 
 async def test_an_autoscaler_scales_between_read_and_write(
-    cluster: Cluster, namespace: str, proxy: KubernetesProxy, proxied: DeploymentWorkload, pin: Pin
+    cluster: Cluster, namespace: str, proxy: KubernetesProxy, proxied: TemplateWorkload, pin: Pin
 ) -> None:
     intent = Intent()
 
@@ -130,7 +130,7 @@ async def test_an_autoscaler_scales_between_read_and_write(
 
 
 async def test_somebody_deploys_between_read_and_write(
-    cluster: Cluster, namespace: str, proxy: KubernetesProxy, proxied: DeploymentWorkload, pin: Pin
+    cluster: Cluster, namespace: str, proxy: KubernetesProxy, proxied: TemplateWorkload, pin: Pin
 ) -> None:
     async def deploy_first(_: Request, forward: Forward) -> httpx.Response:
         await cluster.deploy(namespace, "app", image="shop/app:1.2-fix")
@@ -156,7 +156,7 @@ async def test_somebody_deploys_between_read_and_write(
     ],
 )
 async def test_passing_trouble_is_tried_again(
-    proxy: KubernetesProxy, proxied: DeploymentWorkload, pin: Pin, answer: httpx.Response
+    proxy: KubernetesProxy, proxied: TemplateWorkload, pin: Pin, answer: httpx.Response
 ) -> None:
     async def trouble(_: Request, forward: Forward) -> httpx.Response:
         return answer
@@ -167,7 +167,7 @@ async def test_passing_trouble_is_tried_again(
     assert len(proxy.writes) == 2
 
 
-async def test_lasting_trouble_is_left_to_the_step(proxy: KubernetesProxy, proxied: DeploymentWorkload, pin: Pin) -> None:
+async def test_lasting_trouble_is_left_to_the_step(proxy: KubernetesProxy, proxied: TemplateWorkload, pin: Pin) -> None:
     async def overloaded(_: Request, forward: Forward) -> httpx.Response:
         return httpx.Response(503, json={"message": "not ready"})
 
@@ -178,7 +178,7 @@ async def test_lasting_trouble_is_left_to_the_step(proxy: KubernetesProxy, proxi
 
 
 async def test_an_admission_webhook_that_changes_the_template_is_found_in_the_rehearsal(
-    cluster: Cluster, namespace: str, proxy: KubernetesProxy, proxied: DeploymentWorkload, pin: Pin
+    cluster: Cluster, namespace: str, proxy: KubernetesProxy, proxied: TemplateWorkload, pin: Pin
 ) -> None:
     before, intent = await cluster.get(namespace, "app"), Intent()
 
@@ -196,7 +196,7 @@ async def test_an_admission_webhook_that_changes_the_template_is_found_in_the_re
 
 
 async def test_an_admission_webhook_without_dry_run_does_not_stand_in_the_way(
-    proxy: KubernetesProxy, proxied: DeploymentWorkload, pin: Pin
+    proxy: KubernetesProxy, proxied: TemplateWorkload, pin: Pin
 ) -> None:
     async def unsupported(_: Request, forward: Forward) -> httpx.Response:
         return httpx.Response(400, json={"message": 'admission webhook "w" does not support dry run'})

@@ -9,13 +9,13 @@ import httpx
 import pytest
 
 from responder.domain.version import WorkloadState
-from responder.targets.kubernetes import DeploymentWorkload
+from responder.targets.kubernetes import TemplateWorkload
 from tests.harness.cluster import Cluster
 from tests.harness.kubernetes_proxy import Forward, KubernetesProxy, Request
 
 
 @pytest.fixture
-async def states(proxied: DeploymentWorkload) -> AsyncIterator[AsyncIterator[WorkloadState]]:
+async def states(proxied: TemplateWorkload) -> AsyncIterator[AsyncIterator[WorkloadState]]:
     async with contextlib.aclosing(proxied.watch()) as states:
         yield states
 
@@ -98,7 +98,7 @@ async def test_an_object_made_anew_is_seen(cluster: Cluster, namespace: str, sta
 
 
 async def test_ending_the_watch_closes_its_connection(
-    cluster: Cluster, namespace: str, proxy: KubernetesProxy, proxied: DeploymentWorkload
+    cluster: Cluster, namespace: str, proxy: KubernetesProxy, proxied: TemplateWorkload
 ) -> None:
     await cluster.roll_out(namespace, "app", "shop/app:1.0")
     async with contextlib.aclosing(proxied.watch()) as states:

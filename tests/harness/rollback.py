@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from responder.clients.kubernetes import KubernetesClient
 from responder.domain.target import Target, WorkloadRef
 from responder.domain.version import Pin
-from responder.targets.kubernetes import DeploymentWorkload, KubernetesWorkloads
+from responder.targets.kubernetes import KubernetesWorkloads, TemplateWorkload
 
 
 class Intent:
@@ -20,12 +20,12 @@ class Intent:
         self.written += 1
 
 
-def workload_of(client: KubernetesClient, namespace: str) -> DeploymentWorkload:
+def workload_of(client: KubernetesClient, namespace: str) -> TemplateWorkload:
     target = Target("app", WorkloadRef(namespace, "app"), ())
     return KubernetesWorkloads(client, lambda: datetime.now(UTC)).of(target)
 
 
-async def pin_of(workload: DeploymentWorkload, version: str) -> Pin:
+async def pin_of(workload: TemplateWorkload, version: str) -> Pin:
     """From the current version to an older one."""
     state = await workload.read()
     return Pin("app", state.uid, state.current, next(one for one in state.history if one.version == version))

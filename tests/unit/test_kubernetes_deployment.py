@@ -10,6 +10,7 @@ import pytest
 from responder.domain.version import Owner, RolloutPhase
 from responder.targets import deployment as deployments
 from responder.targets.owners import owners_on
+from responder.targets.revision import selector_text
 
 Object = dict[str, Any]
 CREATED = "2026-03-01T10:00:00Z"
@@ -209,7 +210,7 @@ def test_selectors_become_text() -> None:
         ],
     }
 
-    assert deployments.selector_text(selector) == "app=shop,tier in (web,api),stage notin (dev),track,!canary"
+    assert selector_text(selector) == "app=shop,tier in (web,api),stage notin (dev),track,!canary"
 
 
 ARGO = {"argocd.argoproj.io/tracking-id": "shop:apps/Deployment:shop/app"}

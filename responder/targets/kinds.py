@@ -1,0 +1,38 @@
+"""What differs between the kinds of workloads whose pod template can be put back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from responder.clients.kubernetes import KubernetesClient, Resource
+from responder.domain.version import RolloutStatus
+from responder.targets.revision import Revision
+
+Object = Mapping[str, Any]
+
+
+class Kind(Protocol):
+    """keeper: the kind of object that keeps the revisions, for messages."""
+
+    @property
+    def resource(self) -> Resource: ...
+
+    @property
+    def keeper(self) -> str: ...
+
+    async def revisions(self, client: KubernetesClient, found: Object) -> list[Revision]:
+        """What it can go back to, newest first, the current one included as soon as the controller has seen it."""
+        ...
+
+    async def rollout(
+        self, client: KubernetesClient, found: Object, known: Sequence[Revision], *, explain: bool
+    ) -> RolloutStatus:
+        """explain: read the pods, too, to say why it does not get on."""
+        ...
+
+    def is_paused(self, found: Object) -> bool: ...
+
+    def caveat(self, found: Object) -> str:
+        """What people should know before a rollback of this one; "" for nothing."""
+        ...
