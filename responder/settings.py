@@ -21,7 +21,6 @@ PREFIX = "RESPONDER_"
 NOT_YET = frozenset(
     {
         "TOKENS_FILE",
-        "PROMETHEUS_URL",
         "SLACK_BOT_TOKEN",
         "SLACK_CHANNEL",
         "SLACK_API_URL",
@@ -111,6 +110,7 @@ class Settings(BaseModel):
     port: 0 takes any free one. database_url: a secret because it may hold a password.
     public_url: where people reach this service, for links in messages.
     alertmanager_url: where alerts are looked at a second time: every replica, with commas between.
+    prometheus_url: who is asked for numbers; a secret because it may hold a password. prometheus_token: sent as bearer.
     sentry_legacy_token: end of the secret address `/webhooks/sentry/legacy/<token>`.
     statuspage_url: base address as Statuspage documents it, ending in `/v1`.
     allowed_programs: what steps may run, as the rulebook writes it; none by default. ssh_…: files of ours for hosts over SSH.
@@ -131,6 +131,8 @@ class Settings(BaseModel):
     grafana_secret: SecretStr | None = None
     alertmanager_url: Annotated[tuple[Annotated[HttpUrl, AfterValidator(_replica)], ...], BeforeValidator(_several)] = ()
     alertmanager_token: Token | None = None
+    prometheus_url: Annotated[SecretStr, AfterValidator(_secret_http_url)] | None = None
+    prometheus_token: Token | None = None
     slack_webhook_url: Annotated[SecretStr, AfterValidator(_secret_http_url)] | None = None
     statuspage_api_key: Token | None = None
     statuspage_page_id: str | None = None
@@ -176,6 +178,8 @@ SECRETS = frozenset(
         "sentry_legacy_token",
         "grafana_secret",
         "alertmanager_token",
+        "prometheus_url",
+        "prometheus_token",
         "slack_webhook_url",
         "statuspage_api_key",
     }
@@ -189,6 +193,12 @@ class ClientSettings(BaseModel):
 
     url: HttpUrl = "http://127.0.0.1:8080"
     token: Token | None = None
+
+
+def prometheus_is_set() -> bool:
+    """Whether this environment names a Prometheus, rightly or not: for commands that read no other settings."""
+    environ = os.environ  # noqa: TID251 - the one place that reads the environment
+    return any(environ.get(name) for name in (_variable("prometheus_url"), f"{_variable('prometheus_url')}_FILE"))
 
 
 def client_settings_from_environment() -> ClientSettings:
@@ -295,6 +305,8 @@ def _combination_problems(settings: Settings, values: Mapping[str, str]) -> list
         missing = "statuspage_page_id" if settings.statuspage_api_key else "statuspage_api_key"
         if missing not in values:
             problems.append(f"{_variable(missing)}: missing; the status page needs both its API key and its page id")
+    if settings.prometheus_token and settings.prometheus_url and urlsplit(settings.prometheus_url.get_secret_value()).username:
+        problems.append(f"{_variable('prometheus_token')}: the address holds a user already; use one of the two")
     tokens_given = any(name in values for name in ("webhook_token", "operator_token", "viewer_token"))
     if not tokens_given and not is_loopback(settings.host):
         problems.append(

@@ -14,6 +14,7 @@ from responder.domain.wording import one_line, spell_number
 from responder.engine.replay import Replayed
 
 _ROWS = 200
+_QUERIES = 10
 
 # --- for people ----------------------------------------------------------------------------------------------------------
 
@@ -41,6 +42,10 @@ def show(name: str, found: Replayed, responses: list[Decision], comparisons: lis
     print_table(headings, rows, empty="These rules would not have responded to anything.")
     if len(responses) > _ROWS:
         click.echo(f"… and {len(responses) - _ROWS} more (--json lists them)")
+    if found.unread:
+        click.echo(f"{len(found.unread)} queries of these rules were not asked then; their numbers are missing here:")
+        for query in found.unread[:_QUERIES]:
+            click.echo(f"  {one_line(query, 120)}")
     if comparisons is not None:
         _show_comparisons(comparisons)
 
@@ -100,6 +105,7 @@ def document(found: Replayed, comparisons: list[Comparison] | None, seconds: flo
         "seconds": round(seconds, 3),
         "counts": {kind.value: found.counts.get(kind, 0) for kind in DecisionKind},
         "left_out": found.left_out,
+        "unread": found.unread,
         "decisions": [_decision(one) for one in found.decisions],
         "differences": None if comparisons is None else [_comparison(one) for one in comparisons],
     }

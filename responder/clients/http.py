@@ -94,13 +94,14 @@ async def exchange(
     *,
     service: str,
     json: object = None,
+    form: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     params: Mapping[str, str] | None = None,
     timeout: timedelta = TOTAL_TIMEOUT,
     max_body: int = MAX_BODY,
     secrets: Sequence[str] = (),
 ) -> Answer:
-    """Send one request and return the answer, whatever its status.
+    """Send one request and return the answer, whatever its status. form: sent as a form, instead of JSON.
 
     Raises UnreachableError when nothing was sent, OutcomeUnknownError when the request may have taken effect, PermanentError
     when the request can't be written down (a URL or a header that is none).
@@ -109,7 +110,7 @@ async def exchange(
     began = loop.time()
     try:
         async with asyncio.timeout(timeout.total_seconds()):
-            request = client.build_request(method, url, json=json, headers=headers, params=params)
+            request = client.build_request(method, url, json=json, data=form, headers=headers, params=params)
             response = await client.send(request, stream=True)
             try:
                 body, complete = await _read(response, max_body)

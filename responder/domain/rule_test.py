@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from responder.domain.decision import Decision, DecisionKind
+from responder.domain.measurement import Measurement
 from responder.domain.quantity import format_duration
 from responder.domain.rule_state import GroupState, GroupView
 from responder.domain.signal import Signal
@@ -33,6 +34,21 @@ class Delivery:
 
     at: timedelta
     signals: tuple[Signal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What Prometheus answers to one query: from each moment on, until the next."""
+
+    query: str
+    steps: tuple[tuple[timedelta, Measurement], ...]
+
+    def at(self, moment: timedelta) -> Measurement:
+        known = [told for begin, told in self.steps if begin <= moment]
+        return known[-1] if known else UNANSWERED
+
+
+UNANSWERED = Measurement(None, "the test gives no reading for it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,7 @@ class RuleTest:
     deliveries: tuple[Delivery, ...]
     expectations: tuple[Expectation, ...]
     until: timedelta | None = None
+    answers: tuple[Answers, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from responder.domain.condition import query_users
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.rulebook import Rulebook
 from responder.engine.evaluator import Evaluator
@@ -24,7 +25,8 @@ _ACTS = frozenset({DecisionKind.RESPOND, DecisionKind.SUPPRESS})
 @dataclass(slots=True)
 class Replayed:
     """counts: all decisions in the window, by kind. decisions: those that are not to ignore, in order; left_out: how many of
-    them there was no room for. groups: how many are pending or firing at the end."""
+    them there was no room for. groups: how many are pending or firing at the end. unread: queries that these rules would have
+    asked, and that nobody asked then: nothing is known of their numbers."""
 
     entries: int = 0
     signals: int = 0
@@ -34,6 +36,7 @@ class Replayed:
     decisions: list[Decision] = field(default_factory=list)
     left_out: int = 0
     groups: int = 0
+    unread: list[str] = field(default_factory=list)
 
 
 class Replay:
@@ -45,6 +48,9 @@ class Replay:
         self._until = until
         self._acts = 0
         self._others = 0
+        self._has_queries = any(any(query_users(rule.condition)) for rule in rulebook.rules)
+        self._asked: set[str] = set()
+        self._answered: set[str] = set()
         self.found = Replayed()
 
     def run(self, entries: Iterable[Entry], on_entry: Callable[[Entry], None] | None = None) -> Replayed:
@@ -69,6 +75,11 @@ class Replay:
                 found.signals += len(entry.signals)
             elif entry.kind is EntryKind.ACTED:
                 evaluator.fold(entry)  # what was rolled back was rolled back, whatever these rules would have done
+            elif entry.kind is EntryKind.READING:
+                self._keep(evaluator.fold(entry))
+                self._answered.update(signal.key for signal in entry.signals)
+            if self._has_queries and evaluator.wanted:
+                self._asked.update(evaluator.wanted)
             found.entries += 1
             if found.first_at is None:
                 found.first_at = entry.at
@@ -77,6 +88,7 @@ class Replay:
                 on_entry(entry)
         if until is not None:
             self._keep(let_time_pass(evaluator, until))
+        found.unread = sorted(self._asked - self._answered)
         found.groups = sum(1 for _ in evaluator.groups())
         return found
 

@@ -1,18 +1,19 @@
-"""The numbers that rules look at, over time, thinned out as they come: for plots."""
+"""The numbers that rules look at, those from queries included, over time, thinned out as they come: for plots."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from responder.domain.condition import ValueCondition
 from responder.domain.matcher import all_match
+from responder.domain.query import Query
 from responder.domain.reading import finite, read_number, times_baseline
 from responder.domain.rulebook import Rule, Rulebook
 from responder.domain.signal import Signal, SignalStatus
 from responder.domain.wording import one_line
-from responder.ports import Entry
+from responder.ports import Entry, EntryKind
 
 SERIES_LIMIT = 12
 POINTS_LIMIT = 2_000
@@ -77,13 +78,24 @@ class ValueTracks:
         self.tracks = {rule.name: Track(rule) for rule in rulebook.rules}
         self._since = since
         self._known: dict[tuple[str, str], list[Track]] = {}
+        self._asking = [track for track in self.tracks.values() if _query_of(track) is not None]
 
     def note(self, entry: Entry) -> None:
         if self._since is not None and entry.at < self._since:
             return
-        for signal in entry.signals:
+        if entry.kind is EntryKind.READING:
+            for signal in entry.signals:
+                self._read(signal, entry.at)
+        for signal in entry.signals if entry.kind is EntryKind.SIGNALS else ():
             for track in self._tracks_of(signal):
                 self._add(track, signal, entry.at)
+
+    def _read(self, signal: Signal, at: datetime) -> None:
+        """What Prometheus said, for the rules that could have asked."""
+        for track in self._asking:
+            query = _query_of(track)
+            if query is not None and query.made(signal.key):
+                self._series(track, (signal.source, signal.key), lambda key=signal.key: one_line(key, 60), at, signal.value)  # type: ignore[misc]
 
     def _tracks_of(self, signal: Signal) -> Iterable[Track]:
         alert = (signal.source, signal.key)
@@ -91,25 +103,34 @@ class ValueTracks:
         if found is None:
             if len(self._known) >= _KNOWN_LIMIT:
                 self._known.clear()
-            found = [track for track in self.tracks.values() if all_match(track.rule.matchers, signal.labels)]
+            tracks = [track for track in self.tracks.values() if _query_of(track) is None]
+            found = [track for track in tracks if all_match(track.rule.matchers, signal.labels)]
             self._known[alert] = found
         return found
 
     def _add(self, track: Track, signal: Signal, at: datetime) -> None:
-        alert = (signal.source, signal.key)
-        series = track.series.get(alert)
+        if track.condition is not None:
+            number = None if signal.status is SignalStatus.RESOLVED else number_of(signal, track.condition)
+        elif signal.status is SignalStatus.OCCURRED:
+            number = 0.0 if signal.passed else 1.0
+        else:
+            number = 0.0 if signal.status is SignalStatus.RESOLVED else 1.0
+        self._series(track, (signal.source, signal.key), lambda: _name(signal), at, number)
+
+    @staticmethod
+    def _series(track: Track, key: tuple[str, str], name: Callable[[], str], at: datetime, number: float | None) -> None:
+        series = track.series.get(key)
         if series is None:
             if len(track.series) >= SERIES_LIMIT:
                 if len(track.others) < _KNOWN_LIMIT:
-                    track.others.add(alert)
+                    track.others.add(key)
                 return
-            series = track.series[alert] = Series(_name(signal))
-        if track.condition is not None:
-            series.add(at, None if signal.status is SignalStatus.RESOLVED else number_of(signal, track.condition))
-        elif signal.status is SignalStatus.OCCURRED:
-            series.add(at, 0.0 if signal.passed else 1.0)
-        else:
-            series.add(at, 0.0 if signal.status is SignalStatus.RESOLVED else 1.0)
+            series = track.series[key] = Series(name())
+        series.add(at, number)
+
+
+def _query_of(track: Track) -> Query | None:
+    return None if track.condition is None else track.condition.query
 
 
 def number_of(signal: Signal, condition: ValueCondition) -> float | None:
@@ -127,8 +148,10 @@ def number_of(signal: Signal, condition: ValueCondition) -> float | None:
 
 
 def bounds_of(condition: ValueCondition | None) -> list[float]:
-    """The bounds to compare `number_of` with; [] when they are multiples of a median that only the evaluator knows."""
-    if condition is None or (condition.baseline is not None and condition.baseline.annotation is None):
+    """The bounds to compare `number_of` with; [] when they are multiples of a baseline that only the evaluator knows."""
+    if condition is None:
+        return []
+    if condition.baseline is not None and (condition.baseline.annotation is None or condition.query is not None):
         return []
     return [each for each in (condition.above, condition.below, *(condition.between or ())) if each is not None]
 

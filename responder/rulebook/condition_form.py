@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.json_schema import JsonSchemaValue
 
 from responder.domain.condition import (
@@ -29,10 +29,13 @@ from responder.rulebook.scalar import (
     Matchers,
     Number,
     PositiveDuration,
+    PromQL,
     Share,
     ValueSource,
 )
 from responder.rulebook.strict_form import Form
+
+PLACE_TAG, QUERY_TAG = "[place]", "[query]"  # brackets: steps of pydantic's, which nobody wrote
 
 
 def _default(owner: type[Any], field: str) -> Any:
@@ -40,20 +43,37 @@ def _default(owner: type[Any], field: str) -> Any:
     return next(each.default for each in dataclasses.fields(owner) if each.name == field)
 
 
-class BaselineForm(Form):
-    """Exactly one of `annotation` and `history`."""
+_BASELINES = ("annotation", "history", "query")
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in ("annotation", "history")]})
+
+class BaselineForm(Form):
+    """Exactly one of `annotation`, `history` and `query`."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in _BASELINES]})
     annotation: Annotated[AnnotationName | None, Field(description="The alert's annotation that carries it.")] = None
     history: Annotated[
         PositiveDuration | None, Field(description="The median of the signal's own calm numbers in this window.")
     ] = None
+    query: Annotated[PromQL | None, Field(description="What Prometheus answers to this.")] = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if len(self.model_fields_set) != 1:
-            raise ValueError("needs exactly one of `annotation` and `history`")
+            raise ValueError("needs exactly one of `annotation`, `history` and `query`")
         return self
+
+
+class QueryForm(Form):
+    """A number that Prometheus is asked for."""
+
+    query: Annotated[PromQL, Field(description="Its answer is one number.")]
+
+
+def _kind_of_source(value: object) -> str:
+    return QUERY_TAG if isinstance(value, dict | QueryForm) else PLACE_TAG
+
+
+Source = Annotated[Annotated[ValueSource, Tag(PLACE_TAG)] | Annotated[QueryForm, Tag(QUERY_TAG)], Discriminator(_kind_of_source)]
 
 
 class ValueForm(Form):
@@ -63,7 +83,7 @@ class ValueForm(Form):
     above: Annotated[Number | None, Field(description="value > above")] = None
     below: Annotated[Number | None, Field(description="value < below")] = None
     between: Annotated[Between | None, Field(description="low <= value <= high")] = None
-    source: Annotated[ValueSource, Field(alias="from", description="Where the number comes from.")] = _default(
+    source: Annotated[Source, Field(alias="from", description="Where the number comes from.")] = _default(
         ValueCondition, "source"
     )
 
@@ -78,7 +98,10 @@ class ValueForm(Form):
         return self
 
     def condition(self) -> ValueCondition:
-        baseline = None if self.baseline is None else Baseline(self.baseline.annotation, self.baseline.history)
+        form = self.baseline
+        baseline = None if form is None else Baseline(form.annotation, form.history, form.query)
+        if isinstance(self.source, QueryForm):
+            return ValueCondition(self.above, self.below, self.between, baseline=baseline, query=self.source.query)
         return ValueCondition(self.above, self.below, self.between, self.source, baseline)
 
 

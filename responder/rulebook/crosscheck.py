@@ -9,9 +9,10 @@ from pydantic import BaseModel
 
 from responder.domain.rulebook import Response, Severity
 from responder.domain.target import ArgoCdRef, CheckoutRef, ComposeRef, HelmRef, OnOwner, Place, WorkloadRef
+from responder.rulebook.condition_form import LeafForm, QueryForm
 from responder.rulebook.declarations import Declarations, Declared, DeclaredStep
 from responder.rulebook.form import RouteForm, RuleForm
-from responder.rulebook.problem import Problem, did_you_mean
+from responder.rulebook.problem import Problem, Step, did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class CrossCheck:
         lists = (("all", when.every or ()), ("any", when.some or ()))
         parts = [(("when", key, index), part) for key, parts in lists for index, part in enumerate(parts)]
         for path, leaf in ((("when",), when), *parts):
+            yield from self._queries(rule, form, path, leaf)
             if leaf.absent is None or not leaf.absent.from_start:
                 continue
             at = (*path, "absent", "from_start")
@@ -109,6 +111,22 @@ class CrossCheck:
                 yield rule.problem(at, "needs one group that is known beforehand", "remove `by`")
             elif form.target is None and (parts or form.respond is not Response.NOTIFY):
                 yield rule.problem(at, "needs one group that is known beforehand", "add `target:` to the rule")
+
+    @staticmethod
+    def _queries(rule: Declared[RuleForm], form: RuleForm, path: tuple[Step, ...], leaf: LeafForm) -> Iterator[Problem]:
+        """A query may be narrowed by what makes the group, and by nothing else: its number is the group's."""
+        if leaf.value is None:
+            return
+        source, baseline = leaf.value.source, leaf.value.baseline
+        asked = (
+            (("from", "query"), source.query if isinstance(source, QueryForm) else None),
+            (("baseline", "query"), None if baseline is None else baseline.query),
+        )
+        for where, query in asked:
+            for label in () if query is None else query.labels:
+                if label not in form.by:
+                    what = f"{{{{ labels.{label} }}}} is not among the labels that make the group"
+                    yield rule.problem((*path, "value", *where), what, f"add `{label}` to the rule's `by`")
 
     def _holds(self) -> Iterator[Problem]:
         for hold in self.declarations.holds[1:]:

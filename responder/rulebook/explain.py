@@ -9,12 +9,12 @@ from typing import Annotated, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from responder.rulebook.condition_form import PLACE_TAG, QUERY_TAG
 from responder.rulebook.problem import Problem, Step, did_you_mean, listed
 from responder.rulebook.source import Source
 
 # Words of the format's plan that this version does not know yet.
 _LATER_KEYS = {
-    "query": "the number comes from the alert: see `from`, and `annotation` or `history` for its baseline",
     "grace": "remove it: there is no countdown",
 }
 _LATER_VALUES = {"approve": "use `rollback` or `notify`"}
@@ -45,7 +45,7 @@ def explain(error: ValidationError, model: type[BaseModel], source: Source, path
 
 
 def _explain_one(detail: ErrorDetails, model: type[BaseModel], source: Source, path: tuple[Step, ...]) -> Problem:
-    location = tuple(step for step in detail["loc"] if step != "[key]")
+    location = tuple(step for step in detail["loc"] if step not in ("[key]", PLACE_TAG, QUERY_TAG))
     kind = detail["type"]
     full = path + location
     if kind == "extra_forbidden":

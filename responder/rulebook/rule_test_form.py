@@ -13,7 +13,7 @@ from responder.domain.rule_state import GroupState
 from responder.domain.rulebook import Response, Severity
 from responder.domain.wording import one_line
 from responder.rulebook.scalar import Duration, LabelName, Number, PositiveDuration, ValueSource
-from responder.rulebook.series import Sample, parse_series
+from responder.rulebook.series import Sample, parse_readings, parse_series
 from responder.rulebook.strict_form import Form
 
 
@@ -27,6 +27,19 @@ Series = Annotated[
     InstanceOf[tuple],  # type: ignore[type-arg]
     BeforeValidator(_read_series),
     WithJsonSchema({"type": "string", "examples": ["0.01x5 0.07x10 resolved", "passed failed x3"]}),
+]
+
+
+def _read_readings(value: object) -> tuple[Sample, ...]:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("must be samples in quotes; write for example '0.01x5 0.07x10 _'")  # noqa: TRY004
+    return parse_readings(str(value))
+
+
+Readings = Annotated[
+    InstanceOf[tuple],  # type: ignore[type-arg]
+    BeforeValidator(_read_readings),
+    WithJsonSchema({"type": "string", "examples": ["0.01x5 0.07x10", "0.07x4 _ failed"]}),
 ]
 
 
@@ -81,6 +94,14 @@ class InputForm(Form):
     again: tuple[AgainForm, ...] = ()
 
 
+class ReadingForm(Form):
+    """What Prometheus answers to one query, whenever it is asked."""
+
+    query: Annotated[str, Field(description="As it is asked: labels filled in.")]
+    values: Annotated[Readings, Field(description="One sample per interval; each counts until the next, the last one for ever.")]
+    interval: PositiveDuration | None = None
+
+
 class ExpectForm(Form):
     """A decision at a moment, or the state of a group then."""
 
@@ -120,6 +141,7 @@ class TestForm(Form):
     interval: PositiveDuration | None = None
     labels: Annotated[dict[LabelName, str], Field(default_factory=dict, description="Labels that all inputs have.")]
     inputs: tuple[InputForm, ...] = ()
+    readings: Annotated[tuple[ReadingForm, ...], Field(description="What Prometheus answers.")] = ()
     expect: Annotated[tuple[ExpectForm, ...], Field(description="[] when nothing must be done.")]
     until: Annotated[Duration | None, Field(description="How long time goes on; else until nothing waits any more.")] = None
 

@@ -11,9 +11,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from responder.domain.condition import query_users
+from responder.domain.measurement import Measurement
 from responder.domain.quantity import format_duration, parse_number
+from responder.domain.reading import finite
 from responder.domain.rule_state import group_text
-from responder.domain.rule_test import START, Delivery, Expectation, RuleTest, spell_truth
+from responder.domain.rule_test import START, Answers, Delivery, Expectation, RuleTest, spell_truth
 from responder.domain.rulebook import Rulebook
 from responder.domain.signal import Signal, SignalStatus
 from responder.domain.wording import spell_number
@@ -21,7 +24,7 @@ from responder.errors import RulebookError
 from responder.rulebook.explain import explain
 from responder.rulebook.loader import load_rulebook
 from responder.rulebook.problem import Problem, Step, did_you_mean
-from responder.rulebook.rule_test_form import ExpectForm, InputForm, RuleTestsForm, TestForm
+from responder.rulebook.rule_test_form import ExpectForm, InputForm, ReadingForm, RuleTestsForm, TestForm
 from responder.rulebook.series import EVENTS, Sample, Word
 from responder.rulebook.source import Source, read_source
 
@@ -59,6 +62,9 @@ class _Reader:
         self._form = form
         self._rulebook = rulebook
         self._names: set[str] = set()
+        self._queries = [
+            query for rule in rulebook.rules for condition in query_users(rule.condition) for query in condition.queries
+        ]
 
     def test(self, index: int, form: TestForm) -> RuleTest:
         path: tuple[Step, ...] = ("tests", index)
@@ -75,7 +81,17 @@ class _Reader:
             deliveries=tuple(Delivery(at, tuple(arrivals[at])) for at in sorted(arrivals)),
             expectations=tuple(self._expectation(each, (*path, "expect", n)) for n, each in enumerate(form.expect)),
             until=form.until,
+            answers=tuple(self._answers(each, form, (*path, "readings", n)) for n, each in enumerate(form.readings)),
         )
+
+    def _answers(self, form: ReadingForm, test: TestForm, path: tuple[Step, ...]) -> Answers:
+        interval = form.interval or test.interval or self._form.interval
+        if not any(query.made(form.query) for query in self._queries):
+            hint = did_you_mean(form.query, [query.text for query in self._queries])
+            self._complain((*path, "query"), test.name, "no rule asks this", hint)
+        if sum(other.query == form.query for other in test.readings) > 1:
+            self._complain((*path, "query"), test.name, "given twice in this test")
+        return Answers(form.query, tuple((number * interval, _told_by(sample)) for number, sample in enumerate(form.values)))
 
     def _deliveries(self, form: InputForm, test: TestForm, path: tuple[Step, ...]) -> Iterator[tuple[timedelta, Signal]]:
         interval = form.interval or test.interval or self._form.interval
@@ -112,6 +128,13 @@ class _Reader:
 
     def _complain(self, path: tuple[Step, ...], test: str, what: str, hint: str = "") -> None:
         self.problems.append(self._source.problem(path, f"test {test}", what, hint))
+
+
+def _told_by(sample: Sample) -> Measurement:
+    if sample.number is not None:
+        number = finite(parse_number(sample.number))
+        return Measurement(number, "" if number is not None else f"the result is {sample.number}")
+    return Measurement(None, "Prometheus did not answer" if sample.word is Word.FAILED else "the result is empty")
 
 
 def _facts(form: ExpectForm) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, InstanceOf, WithJsonSchema
 
 from responder.domain.matcher import Matcher, parse_matcher
 from responder.domain.quantity import parse_duration, parse_number
+from responder.domain.query import Query, parse_query
 from responder.domain.rulebook import Severity
 from responder.domain.target import RollbackLimit
 
@@ -233,6 +234,19 @@ AnnotationName = Annotated[
     str,
     AfterValidator(_pattern(r"[A-Za-z_][A-Za-z0-9_.]*", "is not the name of an annotation; use letters, digits, `_` and `.`")),
     WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z_][A-Za-z0-9_.]*$"}),
+]
+
+
+def _read_query(value: object) -> Query:
+    if not isinstance(value, str):
+        raise ValueError("must be a query in quotes; write for example 'sum(rate(http_errors_total[5m]))'")  # noqa: TRY004
+    return parse_query(value)
+
+
+PromQL = Annotated[
+    InstanceOf[Query],
+    BeforeValidator(_read_query),
+    WithJsonSchema({"type": "string", "minLength": 1, "examples": ["sum(rate(http_errors_total{deployment={{ target }}}[5m]))"]}),
 ]
 
 

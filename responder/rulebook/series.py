@@ -22,6 +22,8 @@ class Word(StrEnum):
     NOTHING = "_"
 
 
+NO_READING = frozenset({Word.NOTHING, Word.FAILED})
+"""What a reading can be beside a number: an empty result, or no answer."""
 EVENTS = frozenset({Word.OCCURRED, Word.PASSED, Word.FAILED})
 MOST_SAMPLES = 100_000
 
@@ -53,6 +55,19 @@ def parse_series(text: str) -> tuple[Sample, ...]:
     events = {sample.word for sample in samples} & EVENTS
     if events and any(sample.word in (Word.FIRING, Word.RESOLVED) for sample in samples):
         raise ValueError(f"mixes an alert with point events ({', '.join(sorted(events))}); write two inputs")
+    return tuple(samples)
+
+
+def parse_readings(text: str) -> tuple[Sample, ...]:
+    """Read a series of answers: numbers, `_` for an empty result and `failed` for none at all. Raises ValueError."""
+    samples = [sample for word in _words(text) for sample in _samples(word)]
+    for sample in samples:
+        if sample.number is None and sample.word not in NO_READING:
+            raise ValueError(f"`{sample.word}` is no reading; write numbers, `_` for an empty result, `failed` for no answer")
+    if not samples:
+        raise ValueError("says nothing; write for example '0.01x5 0.07x10 _'")
+    if len(samples) > MOST_SAMPLES:
+        raise ValueError(f"more than {MOST_SAMPLES} samples; use a longer interval")
     return tuple(samples)
 
 

@@ -59,7 +59,8 @@ def test_every_variable_reaches_its_field() -> None:
 
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_every_secret_can_come_from_a_file(name: str, tmp_path: Path) -> None:
-    values = {"database_url": "sqlite:///from-file.db", "slack_webhook_url": "https://hooks.slack.example/from-file"}
+    address = "https://hooks.slack.example/from-file"
+    values = {"database_url": "sqlite:///from-file.db", "slack_webhook_url": address, "prometheus_url": address}
     value = values.get(name, "from-file")
     (tmp_path / "secret").write_text(f"{value}\n")
     environ = {f"RESPONDER_{name.upper()}_FILE": str(tmp_path / "secret"), "RESPONDER_STATUSPAGE_PAGE_ID": "page"}
