@@ -9,11 +9,14 @@ from responder.domain.condition import ValueCondition
 from responder.domain.quantity import parse_number
 from responder.domain.wording import spell_number
 
+GRAFANA_STATE = "grafana_state"
+"""Label of an alert that Grafana lets fire because there is no data (`nodata`) or because the query failed (`error`)."""
+
 
 class Verdict(StrEnum):
     HOLDS = "holds"
     CALM = "calm"
-    INCONCLUSIVE = "inconclusive"  # the number is missing, unreadable or not finite: never acts, asks
+    INCONCLUSIVE = "inconclusive"  # no number that says anything, or the sender does not know: never acts, asks
 
 
 _HOLDS, _CALM, _INCONCLUSIVE = Verdict.HOLDS, Verdict.CALM, Verdict.INCONCLUSIVE

@@ -329,8 +329,10 @@ class Evaluator:
         if alert is not None:
             return reasons.PASSED if signal.passed else reasons.EVENT_JOINS
         ended = self._ended.start_of(alert_id)
-        if ended is not None and signal.started_at is not None and signal.started_at <= ended:
-            return reasons.EVENT_REPEAT
+        if ended is not None and signal.started_at is not None:
+            is_other = signal.id != "" and signal.started_at == ended  # of the same second, but not seen before
+            if signal.started_at <= ended and not is_other:
+                return reasons.EVENT_REPEAT
         self._ended.remember(alert_id, signal.started_at or signal.received_at, now)
         if signal.passed:
             return self._happenings.end(alert_id, now, reasons.PASSED) or reasons.PASSED

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from responder.domain.condition import AllOf, AnyOf
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.reading import Verdict
-from responder.domain.signal import Signal
+from responder.domain.signal import Signal, SignalStatus
 from responder.engine import reasons
 from responder.engine.alerts import Alert, EventMember, Member
 from responder.engine.brakes import Brakes
@@ -23,7 +23,7 @@ from responder.engine.rule_table import Match, RuleTable
 from responder.engine.timers import Timers
 from responder.engine.watches import Reading, Role, Watch
 
-_CALM = Verdict.CALM
+_CALM, _IGNORE = Verdict.CALM, DecisionKind.IGNORE
 _RULE, _PART = Role.RULE, Role.PART
 
 
@@ -78,7 +78,7 @@ class Membership:
     def verdict_of(self, member: Member, reading: Reading, now: datetime) -> tuple[Verdict, float | None]:
         """The verdict and the number it rests on."""
         watch = member.watch
-        if watch.is_plain:
+        if watch.is_plain or watch.is_undecided(reading.labels):
             return watch.judge(reading)
         if watch.queries:
             self.measurements.want(member, reading.labels, now)
@@ -97,6 +97,8 @@ class Membership:
         if awaits(member):
             return _CALM, None
         watch = member.watch
+        if watch.is_undecided(reading.labels):
+            return Verdict.INCONCLUSIVE, None
         past = None
         key = (watch.index, *member.alert.id)
         if watch.history is not None:
@@ -115,9 +117,17 @@ class Membership:
 
     def count(self, match: Match, signal: Signal, reading: Reading, now: datetime, *, counts: bool = True) -> Decision:
         """Feed a condition that has a memory. counts: False for what is only a sign of life."""
+        watch = match.watch
+        if watch.is_undecided(signal.labels) and not watch.hears_repeats:
+            reason = reasons.UNDECIDED
+            return Decision(_IGNORE, now, reason, watch.rule.name, match.group, match.target, severity=watch.rule.severity)
         start = signal.started_at or signal.received_at
-        sighting = Sighting(began(signal, now), now, counts, signal.passed, (signal.source, signal.key, start), signal.labels)
-        return self.tallies.feed(match, sighting, reading, now)
+        alert_id = (signal.source, signal.key)
+        identity = (*alert_id, start)
+        if signal.id and signal.status is SignalStatus.OCCURRED:  # of one second there may be several
+            identity = (signal.source, f"{signal.key}\0{signal.id}", start)
+        at = began(signal, now)
+        return self.tallies.feed(match, Sighting(at, now, counts, signal.passed, alert_id, identity, signal.labels), reading, now)
 
     def rematch(
         self, alert: Alert, matches: Sequence[Match], now: datetime, seen: datetime, kind: type[Member] = Member

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from responder.domain.reading import Verdict
+from responder.domain.reading import GRAFANA_STATE, Verdict
 from responder.domain.rule_state import GroupState
 from responder.domain.wording import one_line, spell_duration, spell_number, spell_time
 from responder.engine.alerts import Member, StandIn
@@ -35,6 +35,7 @@ GATE_OPENED = "what held it back is over"
 AWAITED = "not asked yet"
 NO_ANSWER = "Prometheus was not asked in time"
 NOT_FINITE = "it is no finite number"
+UNDECIDED = "Grafana could not evaluate it: it does not count"
 RESOLVED = "resolved"
 REPLACED = "a newer episode of it began"
 UNMATCHED = "its labels changed and match no more"
@@ -53,6 +54,9 @@ def verdict_of(member: Member, verdict: Verdict, value: float | None) -> str:
     if isinstance(member, StandIn):
         return member.words
     name = member.alert.name
+    if verdict is Verdict.INCONCLUSIVE and watch.is_undecided(member.alert.labels):
+        state = one_line(member.alert.labels[GRAFANA_STATE])
+        return f"{name}: Grafana could not evaluate it ({state}), so nobody knows whether it should fire"
     if member.wants and (missing := _missing(member, verdict)):
         number = "it" if watch.number_name == "query" else watch.number_name
         return f"{name}: {missing}, so nobody knows whether {number} is {watch.bounds}"

@@ -17,7 +17,7 @@ from responder.domain.condition import (
 )
 from responder.domain.matcher import Matcher
 from responder.domain.query import Query
-from responder.domain.reading import Verdict, judge, read_number, spell_bounds, times_baseline
+from responder.domain.reading import GRAFANA_STATE, Verdict, judge, read_number, spell_bounds, times_baseline
 from responder.domain.rule_state import group_text
 from responder.domain.rulebook import Response, Rule, Rulebook
 
@@ -60,6 +60,7 @@ class Watch:
     __slots__ = (
         "_baseline",
         "_label",
+        "_takes_state",
         "_text",
         "_value",
         "bounds",
@@ -103,6 +104,7 @@ class Watch:
         self.part = part
         self.condition = condition
         self.matchers = (*rule.matchers, *matchers) if role is not Role.GATE else tuple(matchers)
+        self._takes_state = role is Role.GATE or any(one.name == GRAFANA_STATE and not one.matches({}) for one in self.matchers)
         self.hold: timedelta = rule.hold
         self.life = rule.hold + rule.active_for
         self.by = tuple(sorted(set(rule.by))) if role is not Role.GATE else ()
@@ -147,6 +149,12 @@ class Watch:
     def needs_target(self) -> bool:
         return self.rule.response is not Response.NOTIFY and self.role is not Role.GATE
 
+    def is_undecided(self, labels: Mapping[str, str]) -> bool:
+        """Whether the sender itself does not know if it fires. A rule that asks for just that decides for itself, and what holds
+        back does so in doubt.
+        """
+        return not self._takes_state and bool(labels.get(GRAFANA_STATE))
+
     def group_of(self, target: str, labels: Mapping[str, str]) -> str:
         """Canonical text of the group that a signal with these labels belongs to."""
         if not self.by:
@@ -158,8 +166,12 @@ class Watch:
 
         INCONCLUSIVE where Prometheus has to be asked.
         """
+        if self.is_windowed:
+            return _CALM, reading.value
+        if self.is_undecided(reading.labels):
+            return _INCONCLUSIVE, None
         if self._value is None:
-            return _CALM if self.is_windowed else _HOLDS, reading.value
+            return _HOLDS, reading.value
         if self.queries:
             return _INCONCLUSIVE, None
         number = self.number(reading)

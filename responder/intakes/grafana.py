@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from responder.domain.reading import read_number
+from responder.domain.reading import GRAFANA_STATE, read_number
 from responder.domain.signal import Signal, SignalStatus
 from responder.errors import InvalidInputError
 from responder.intakes.alertmanager import parse_group, read_alert
@@ -24,7 +24,6 @@ from responder.intakes.fields import kind_of, read_json
 from responder.intakes.numbers import annotate, as_number, spell
 
 SOURCE = "grafana"
-STATE = "grafana_state"
 MAX_VALUES = 50
 """How many of an alert's `values` are taken."""
 
@@ -82,7 +81,7 @@ def _read(alert: object, received_at: datetime) -> Signal:
     values = alert.get("values") if type(alert) is dict else None
     state = _state(signal)
     if state:
-        labels[STATE] = state
+        labels[GRAFANA_STATE] = state
         annotations = {name: text for name, text in annotations.items() if read_number(text) is None}
         return replace(signal, labels=labels, annotations=annotations)
     numbers = _numbers(values)

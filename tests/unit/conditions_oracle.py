@@ -95,6 +95,7 @@ class Oracle:
     bases: set[datetime] = field(default_factory=set)
     now: datetime = BEFORE
     changed: bool = False
+    ids: set[str] = field(default_factory=set)
 
     # --- what happens ---------------------------------------------------------------------------------------------------
 
@@ -102,6 +103,9 @@ class Oracle:
         found = self.pass_time(now)
         gates = [Leaf(rule, -1, Firing(), rule.unless) for rule in self.rulebook.rules if rule.unless]
         for signal in sorted(signals, key=lambda one: not any(_matches(gate, one) for gate in gates)):
+            if signal.id in self.ids:
+                continue
+            self.ids |= {signal.id} - {""}
             before = len(self.history)
             self.history.append((signal, now))
             replaced = self._replaces(signal, before)
@@ -377,7 +381,7 @@ class Oracle:
             if signal.status is SignalStatus.RESOLVED:
                 going = None
                 newest = start if newest is None else max(newest, start)
-            if signal.status is not SignalStatus.OCCURRED or (newest is not None and start <= newest):
+            if signal.status is not SignalStatus.OCCURRED or _is_late(signal, newest):
                 continue
             newest = start
             if signal.passed:
@@ -411,7 +415,7 @@ class Oracle:
             if other.status is SignalStatus.RESOLVED:
                 untils, opening = {}, None
                 newest = start if newest is None else max(newest, start)
-            if other.status is not SignalStatus.OCCURRED or (newest is not None and start <= newest):
+            if other.status is not SignalStatus.OCCURRED or _is_late(other, newest):
                 continue
             newest = start
             if other.passed:
@@ -479,13 +483,14 @@ class Oracle:
         for source, key in sorted({(s.source, s.key) for s, _ in self.history}):
             for start, seen, _, deliveries in self._episodes(key, self.history):
                 signal = deliveries[0][0]
-                if _matches(leaf, signal) and belongs(signal):
+                if _matches(leaf, signal) and belongs(signal) and not _is_undecided(leaf, signal):
                     found.setdefault((source, key, start), (min(start, seen), signal, seen))
         for signal, seen in self.history:
-            if signal.status is SignalStatus.OCCURRED and _matches(leaf, signal) and belongs(signal):
+            counts = _matches(leaf, signal) and belongs(signal) and not _is_undecided(leaf, signal)
+            if signal.status is SignalStatus.OCCURRED and counts:
                 start = signal.started_at
                 assert start is not None
-                found.setdefault((signal.source, signal.key, start, signal.passed), (min(start, seen), signal, seen))
+                found.setdefault((signal.source, signal.key, start, signal.passed, signal.id), (min(start, seen), signal, seen))
         return list(found.values())
 
     def _tally(self, leaf: Leaf, now: datetime, belongs: Any, arrived: bool) -> datetime | None:
@@ -498,7 +503,7 @@ class Oracle:
         taken = self._taken(leaf, belongs)
         if isinstance(condition, CountCondition):
             begin = now - condition.within
-            first = {(s.key, s.started_at): (at, s) for at, s, _ in reversed(taken) if not s.passed}
+            first = {(s.key, s.started_at, s.id): (at, s) for at, s, _ in reversed(taken) if not s.passed}
             counted = [(at, s) for at, s in first.values() if at > begin]
             number = len({s.labels.get(condition.distinct, "") for _, s in counted}) if condition.distinct else len(counted)
             return max(at for at, _ in counted) if number > condition.above else None
@@ -509,7 +514,7 @@ class Oracle:
             life = leaf.rule.hold + leaf.rule.active_for
             return max(row) if len(row) >= condition.count and max(row) + life > now else None
         assert isinstance(condition, RatioCondition)
-        verdicts = {(s.key, s.started_at): (at, s.passed) for at, s, _ in reversed(taken) if s.passed is not None}
+        verdicts = {(s.key, s.started_at, s.id): (at, s.passed) for at, s, _ in reversed(taken) if s.passed is not None}
         within = [(at, good) for at, good in verdicts.values() if at > now - condition.within]
         failed = sum(not good for _, good in within)
         if len(within) < condition.least or not within or failed / len(within) <= condition.above:
@@ -543,7 +548,11 @@ class Oracle:
             if isinstance(condition, CountCondition):
                 if signal.passed or at + condition.within <= seen:
                     continue
-                key = signal.labels.get(condition.distinct, "") if condition.distinct else (signal.key, signal.started_at)
+                key = (
+                    signal.labels.get(condition.distinct, "")
+                    if condition.distinct
+                    else (signal.key, signal.started_at, signal.id)
+                )
                 if key in latest and latest[key] >= at:
                     continue
                 latest[key] = at
@@ -569,7 +578,22 @@ def _matches(leaf: Leaf, signal: Signal) -> bool:
     return all(matcher.matches(signal.labels) for matcher in leaf.matchers)
 
 
+def _is_late(event: Signal, newest: datetime | None) -> bool:
+    """Older than what is known; what has an id may be another one of the same moment."""
+    if newest is None or event.started_at is None or event.started_at > newest:
+        return False
+    return event.started_at < newest or not event.id
+
+
+def _is_undecided(leaf: Leaf, signal: Signal) -> bool:
+    """Grafana does not know either, and the rule does not ask for that."""
+    asked_for = any(one.name == "grafana_state" and not one.matches({}) for one in leaf.matchers)
+    return leaf.number >= 0 and not asked_for and signal.labels.get("grafana_state", "") != ""
+
+
 def _judge(leaf: Leaf, signal: Signal) -> bool | None:
+    if _is_undecided(leaf, signal):
+        return None
     condition = leaf.condition
     if not isinstance(condition, ValueCondition):
         return True

@@ -109,6 +109,30 @@ COUNTS: dict[str, tuple[CountCondition, list[tuple[float, Signal]], list[tuple[f
         [(30, check(False, 30)), (31, check(False, 10)), (32, check(False, 20))],
         [(32, "respond"), (70, "clear")],
     ),
+    "events of one second are told apart by their ids": (
+        CountCondition(2, MINUTE),
+        [
+            (9, check(False, 5, id="a")),
+            (9, check(False, 5, id="b")),
+            (10, check(False, 5, id="b")),
+            (11, check(False, 5, id="c")),
+        ],
+        [(11, "respond"), (65, "clear")],
+    ),
+    "an event with an id, older than the newest of its key, counts": (
+        CountCondition(1, MINUTE),
+        [(9, check(False, 9, id="a")), (10, check(False, 4, id="b")), (11, check(False, 4, id="b"))],
+        [(10, "respond"), (64, "clear")],
+    ),
+    "an id makes no second episode of an alert": (
+        CountCondition(1, MINUTE),
+        [
+            (0, alert("HighErrorRate", key="f1", started=0, id="a")),
+            (1, alert("HighErrorRate", key="f1", started=0, id="b", labels={"deployment": "other"})),
+            (2, alert("HighErrorRate", key="f1", started=0, id="c")),
+        ],
+        [],
+    ),
 }
 
 
@@ -196,6 +220,23 @@ def test_a_check_told_late_takes_its_place_in_the_row() -> None:
     subject = evaluator(rule(condition=ConsecutiveCondition(3), seconds=0))
     assert play(subject, [(20, check(True, 15)), (21, check(False, 10)), (22, check(False, 20)), (23, check(False, 21))]) == []
     assert kinds(send(subject, 100_001, check(False, 100_001))) == [IGNORE], "the row of yesterday is forgotten"
+
+
+@pytest.mark.parametrize("condition", [ConsecutiveCondition(2), RatioCondition(0.5, MINUTE, 2)], ids=["a row", "a ratio"])
+def test_checks_of_one_second_are_told_apart_by_their_ids(condition: Condition) -> None:
+    subject = evaluator(rule(condition=condition, seconds=0))
+    assert kinds(send(subject, 1, check(False, 0, id="a"), check(False, 0, id="a"))) == [IGNORE, IGNORE]
+    subject.restore(subject.snapshot())
+    [decision] = send(subject, 2, check(False, 0, id="b"))
+    assert (decision.kind, decision.identity) == (RESPOND, f"errors|app|f1@{at(0).isoformat()}")
+
+
+def test_of_two_results_of_one_second_the_one_told_last_counts() -> None:
+    subject = evaluator(rule(seconds=0))
+    send(subject, 1, check(True, 0, id="a"))
+    assert kinds(send(subject, 2, check(False, 0, id="b"))) == [RESPOND]
+    assert kinds(send(subject, 3, check(True, 0, id="c"))) == [CLEAR]
+    assert kinds(send(subject, 4, check(False, 0, id="b"))) == [IGNORE], "seen before"
 
 
 def test_alerts_and_events_without_a_verdict_are_no_checks() -> None:

@@ -15,13 +15,14 @@ class Sighting(NamedTuple):
 
     at: when it happened, as far as plausible (never later than heard). heard: when we were told.
     counts: False for what is only a sign of life. passed: verdict of a check, None for anything else.
-    identity: of the episode or event; the same one counts once.
+    alert_id: source and key. identity: of the episode or event; the same one counts once.
     """
 
     at: datetime
     heard: datetime
     counts: bool
     passed: bool | None
+    alert_id: tuple[str, str]
     identity: tuple[str, str, datetime]
     labels: Mapping[str, str]
 

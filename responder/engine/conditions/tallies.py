@@ -92,8 +92,7 @@ class Tallies:
             return _ignore(match.watch, match.target, match.group, now, reasons.COUNTED_BEFORE)
         if key not in self._tallies:
             self.put(tally)
-        source, alert_key, start = sighting.identity
-        tally.last = Alert((source, alert_key), start, dated=True, reading=reading)
+        tally.last = Alert(sighting.alert_id, sighting.identity[2], dated=True, reading=reading)
         return self._review(tally, now, now)
 
     def begin(self, watch: Watch, now: datetime) -> None:
