@@ -11,6 +11,7 @@ from datetime import datetime
 
 from responder.domain.guard import Outcome, Verdict
 from responder.domain.ledger import changed_at
+from responder.domain.ownership import judge_owners
 from responder.domain.selection import Choice, choose_version
 from responder.domain.target import Target
 from responder.domain.version import LedgerEntry, WorkloadState
@@ -74,13 +75,8 @@ def _single_flight(facts: Facts, _: WorkloadState) -> Verdict:
     return _verdict("single_flight", Outcome.PASS, "no other incident is acting on this target")
 
 
-def _owner(_: Facts, state: WorkloadState) -> Verdict:
-    if state.owner_unknown:
-        return _verdict("owner", Outcome.UNKNOWN, f"can't tell who owns the object: {state.owner_unknown}")
-    if state.owners:
-        names = ", ".join(f"{owner.kind} {owner.name}" for owner in state.owners)
-        return _verdict("owner", Outcome.REFUSE, f"owned by {names}, which would undo the change or be contradicted by it")
-    return _verdict("owner", Outcome.PASS, "no other controller owns the object")
+def _owner(facts: Facts, state: WorkloadState) -> Verdict:
+    return _verdict("owner", *judge_owners(facts.target, state))
 
 
 def _paused(_: Facts, state: WorkloadState) -> Verdict:

@@ -12,10 +12,10 @@ from typing import Any
 import structlog
 
 from responder.clients.kubernetes import KubernetesClient, Resource
+from responder.domain.ownership import FLUX
 from responder.domain.version import Owner
 from responder.errors import NotFoundError, RefusedError
 
-KIND = "Flux"
 _KEEPERS = {
     "kustomize": ("kustomize.toolkit.fluxcd.io", "kustomizations", "Kustomization"),
     "helm": ("helm.toolkit.fluxcd.io", "helmreleases", "HelmRelease"),
@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 async def suspend(client: KubernetesClient, owners: Sequence[Owner]) -> str:
     """Suspend every Flux owner among these. Returns what people should know, "" when there is none. Safe to repeat."""
-    told = [await _suspend(client, owner) for owner in owners if owner.kind == KIND]
+    told = [await _suspend(client, owner) for owner in owners if owner.kind == FLUX]
     return "; ".join(told)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from responder.clients.kubernetes import KubernetesClient, Resource
+from responder.domain.ownership import ARGO_CD, FLUX, HELM
 from responder.domain.target import WorkloadRef
 from responder.domain.version import Owner
 from responder.errors import ForbiddenError, NotFoundError
@@ -26,15 +27,15 @@ def owners_on(item: Object) -> tuple[Owner, ...]:
     labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
     found = [Owner(one["kind"], one["name"]) for one in meta.get("ownerReferences") or [] if one.get("controller")]
     if application := _argo_application(item):
-        found.append(Owner("ArgoCD", application))
+        found.append(Owner(ARGO_CD, application))
     for kind in ("kustomize", "helm"):
         name = labels.get(f"{kind}.toolkit.fluxcd.io/name")
         paused = kind == "kustomize" and annotations.get(_FLUX_PAUSED) == "disabled"
         if name and not paused:
-            found.append(Owner("Flux", f"{kind}/{labels.get(f'{kind}.toolkit.fluxcd.io/namespace', '')}/{name}"))
+            found.append(Owner(FLUX, f"{kind}/{labels.get(f'{kind}.toolkit.fluxcd.io/namespace', '')}/{name}"))
     release = annotations.get("meta.helm.sh/release-name")
     if release and labels.get("app.kubernetes.io/managed-by") == "Helm":
-        found.append(Owner("Helm", f"{annotations.get('meta.helm.sh/release-namespace', meta['namespace'])}/{release}"))
+        found.append(Owner(HELM, f"{annotations.get('meta.helm.sh/release-namespace', meta['namespace'])}/{release}"))
     return tuple(found)
 
 
