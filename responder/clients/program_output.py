@@ -53,10 +53,12 @@ class Kept:
         """What was kept, without secrets, and whether that is everything."""
         if not self._dropped:
             return redact(bytes(self._head + self._tail).decode("utf-8", "replace"), secrets), True
-        edge = max((len(secret.encode()) for secret in secrets), default=0)  # a secret may have been cut in two
-        head = bytes(self._head[: len(self._head) - edge]).decode("utf-8", "replace")
-        tail = bytes(self._tail[edge:]).decode("utf-8", "replace")
-        return f"{redact(head, secrets)}\n… (cut)\n{redact(tail, secrets)}", False
+        head = redact(bytes(self._head).decode("utf-8", "replace"), secrets)
+        tail = redact(bytes(self._tail).decode("utf-8", "replace"), secrets)
+        for length in range(max((len(secret) for secret in secrets), default=0) - 1, 3, -1):  # a secret cut in two
+            head = head[:-length] if any(head.endswith(secret[:length]) for secret in secrets if len(secret) > length) else head
+            tail = tail[length:] if any(tail.startswith(secret[-length:]) for secret in secrets if len(secret) > length) else tail
+        return f"{head}\n… (cut)\n{tail}", False
 
 
 class Streams(asyncio.SubprocessProtocol):

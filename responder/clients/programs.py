@@ -47,7 +47,7 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BOOT = 'IFS= read -r responder_n && responder_s=$(dd bs=1 count="$responder_n" 2>/dev/null) && eval "$responder_s"'
 # `exec` in a subshell never means a builtin. The watcher lives in the group that it ends, so it ignores TERM and goes with KILL.
 _BODY = """
-trap : TERM
+trap responder_over=1 TERM
 exec 3<&0 </dev/null
 printf '%s began\\n' {mark}
 (exec 3<&-; {feed}exec "$@") & p=$!
@@ -55,6 +55,7 @@ exec 2>/dev/null
 (trap '' TERM; exec >/dev/null; cat <&3; kill -TERM 0
  i=0; while [ $i -lt {tenths} ] && kill -0 $p; do sleep 0.1 || sleep 1; i=$((i+1)); done; kill -KILL 0) & w=$!
 while :; do wait $p; c=$?; kill -0 $p || break; done
+[ -z "$responder_over" ] || sleep 60
 printf '\\n%s ended %s\\n' {mark} $c
 kill -KILL $w
 exit 0
@@ -187,7 +188,7 @@ def shown_command(argv: Sequence[str], limit: int = 400) -> str:
 
 
 def _script(mark: str, argv: Sequence[str], env: Mapping[str, str], folder: str, stdin: str) -> str:
-    lines = ["unset responder_n responder_s"]
+    lines = ["unset responder_n responder_s responder_over"]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
     if folder:
         lines.append(f"unset CDPATH; cd -- {shlex.quote(folder)} || exit 1")
