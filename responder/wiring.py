@@ -30,7 +30,10 @@ from responder.domain.report import render_report, report_document
 from responder.domain.rulebook import DEFAULT_ROUTES, Rulebook
 from responder.domain.target import Target
 from responder.domain.version import WorkloadState
+from responder.engine.admission import Admission
+from responder.engine.approvals import Approvals
 from responder.engine.brain import Brain
+from responder.engine.claims import Claims
 from responder.engine.conductor import Conductor
 from responder.engine.decision_log import DecisionLog
 from responder.engine.desk import IncidentDesk
@@ -40,6 +43,7 @@ from responder.engine.last_look import LastLook
 from responder.engine.ledger_keeper import LedgerKeeper
 from responder.engine.outbox import DeliveryOutcome, OutboxWorker
 from responder.engine.reload import Reloader, RulebookInForce
+from responder.engine.restraint import Restraint
 from responder.engine.runner import StepRunner
 from responder.engine.second_look import SecondLook
 from responder.engine.watch import Pulse
@@ -291,6 +295,8 @@ class _Parts:
         facts = FactFinder(
             self._workloads, database.ledger, database.incidents, wall_clock, second_look.before_acting if second_look else None
         )
+        approvals = Approvals(desk=desk, pulse=pulse, clock=wall_clock)
+        restraint, claims = Restraint(database.people), Claims()
         runner = StepRunner(
             desk=desk,
             actions=build_actions(
@@ -302,23 +308,40 @@ class _Parts:
             workloads=self._workloads,
             ledger=database.ledger,
             targets=self._targets,
-            look=LastLook(facts=facts, targets=self._targets, still_firing=brain.still_firing, clock=wall_clock),
+            look=LastLook(
+                facts=facts,
+                targets=self._targets,
+                still_firing=brain.still_firing,
+                clock=wall_clock,
+                hold=lambda: restraint.hold,
+            ),
+            ask=approvals.ask_for_step,
             note=brain.note_rollback,
             clock=wall_clock,
             secrets=self._settings.secrets(),
         )
+        admission = Admission(
+            desk=desk,
+            facts=facts,
+            approvals=approvals,
+            restraint=restraint,
+            claims=claims,
+            targets=self._targets,
+            still_firing=brain.still_firing,
+            has_cleared=brain.has_cleared,
+            clock=wall_clock,
+        )
         conductor = Conductor(
             desk=desk,
             runner=runner,
-            facts=facts,
-            targets=self._targets,
-            still_firing=brain.still_firing,
+            admission=admission,
+            claims=claims,
             has_cleared=brain.has_cleared,
             pulse=pulse,
             clock=wall_clock,
             goes_on=second_look.goes_on if second_look else None,
         )
-        brain.employ(desk, conductor)
+        brain.employ(desk, conductor, restraint)
         keeper = LedgerKeeper(self._workloads, database.ledger, wall_clock)
         reloader = Reloader(
             load=lambda: load_rulebook(self._settings.rules, PARAMETERS),

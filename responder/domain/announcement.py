@@ -13,6 +13,7 @@ from responder.domain.selection import describe
 
 _TITLES = {
     Moment.OPENED: "{rule} on {target}",
+    Moment.WAITING: "{rule} on {target}: your word counts",
     Moment.ACTING: "Rolling back {target}",
     Moment.RECOVERED: "{target} rolled back",
     Moment.RESOLVED: "{target} is healthy again",

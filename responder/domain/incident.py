@@ -54,6 +54,8 @@ class Phase(StrEnum):
     VERIFY = "verify"
     MONITOR = "monitor"
     ON_FAILURE = "on_failure"
+    COMPENSATION = "compensation"  # what undoes a step of the same name after the plan has failed or was stopped
+    CHECKPOINT = "checkpoint"  # looked at again long after the incident was resolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class StepRecord:
     """One step of a run as it stands. attempts counts tries begun. output: for people, cut and redacted.
 
     intent: what the step wrote down before its effect; a resumed step reads it first. None before that.
+    refused: it failed because it said no, and changed nothing.
     """
 
     name: str
@@ -72,6 +75,7 @@ class StepRecord:
     ended_at: datetime | None = None
     output: str = ""
     intent: Mapping[str, object] | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,11 @@ class Word:
     by: str
     at: datetime
     reason: str = ""
+
+
+def said_by(what: str, word: Word) -> str:
+    """`approved by ann: the fix is on its way`"""
+    return f"{what} by {word.by or 'nobody'}" + (f": {word.reason}" if word.reason else "")
 
 
 @dataclass(frozen=True, slots=True)

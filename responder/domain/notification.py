@@ -14,6 +14,7 @@ class Moment(StrEnum):
     """The moments of an incident that are told. A notifier maps them to its own words (Statuspage: investigating …)."""
 
     OPENED = "opened"
+    WAITING = "waiting"  # for a person's yes, or for a countdown that a person can stop
     ACTING = "acting"
     RECOVERED = "recovered"  # the plan is done and verified; watching
     RESOLVED = "resolved"

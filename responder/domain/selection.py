@@ -31,7 +31,7 @@ def choose_version(
         if version.fingerprint in seen:
             continue
         seen.add(version.fingerprint)
-        refusal, proof = _assess(version, entries, bad_fingerprints, proven_for)
+        refusal, proof = assess(version, entries, bad_fingerprints, proven_for)
         if not refusal:
             return Choice(version, f"{describe(version)} is proven: {proof}" + _skipped(passed_over), tuple(passed_over))
         passed_over.append((version, refusal))
@@ -45,8 +45,8 @@ def describe(version: Version) -> str:
     return f"{version.version} (revision {version.revision})"
 
 
-def _assess(version: Version, ledger: tuple[LedgerEntry, ...], bad: Mapping[str, str], proven_for: timedelta) -> tuple[str, str]:
-    """(why not, why): exactly one of the two is empty."""
+def assess(version: Version, ledger: tuple[LedgerEntry, ...], bad: Mapping[str, str], proven_for: timedelta) -> tuple[str, str]:
+    """What speaks against going back to this version, and what for it: exactly one of the two is empty."""
     if version.fingerprint in bad:
         return f"rolled back by incident {bad[version.fingerprint]}", ""
     entries = [entry for entry in ledger if entry.fingerprint == version.fingerprint]

@@ -13,11 +13,15 @@ import structlog
 
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.incident import Incident
+from responder.domain.notification import Moment
+from responder.domain.people import Suppression
 from responder.domain.rulebook import Response, Severity
 from responder.domain.signal import Signal, SignalStatus
+from responder.domain.wording import spell_time
 from responder.engine.conductor import Conductor
-from responder.engine.desk import IncidentDesk
+from responder.engine.desk import IncidentDesk, Tell
 from responder.engine.evaluator import Evaluator
+from responder.engine.restraint import Restraint, Stay
 from responder.engine.second_look import Place, places_of
 from responder.engine.watch import Pulse
 from responder.errors import JournalUnavailableError
@@ -79,11 +83,13 @@ class Brain:
         self._turn_lock = asyncio.Lock()  # held while decisions are in hand
         self._desk: IncidentDesk | None = None
         self._conductor: Conductor | None = None
+        self._restraint: Restraint | None = None
 
-    def employ(self, desk: IncidentDesk, conductor: Conductor) -> None:
-        """Who acts on decisions. Apart from the constructor because both ask the brain whether an alert still fires."""
+    def employ(self, desk: IncidentDesk, conductor: Conductor, restraint: Restraint) -> None:
+        """Who acts on decisions, and what holds them back. Apart from the constructor because they ask the brain what fires."""
         self._desk = desk
         self._conductor = conductor
+        self._restraint = restraint
 
     @property
     def evaluator(self) -> Evaluator:
@@ -110,6 +116,8 @@ class Brain:
 
     def has_cleared(self, incident: Incident) -> bool:
         """Whether every alert of this incident is over. A missing number is no all-clear, nor is a rule that is gone."""
+        if incident.order is not None and not incident.groups:
+            return True  # a person's order needs no alert, and waits for none
         known = [(rule, group) for rule, group in incident.groups if self._evaluator.knows(rule)]
         return bool(known) and all(self._evaluator.is_calm(rule, group) for rule, group in known)
 
@@ -163,8 +171,9 @@ class Brain:
 
         In this order: under changed rules an alert may have another name, and must have joined before its incident asks for it.
         """
-        if self._conductor is None:
+        if self._conductor is None or self._restraint is None:
             raise RuntimeError("the brain has no conductor")
+        await self._restraint.load()
         self._doubt_old_news()
         unfinished = await self._incidents.list(open_only=True, limit=10_000)
         for incident in unfinished:
@@ -181,7 +190,7 @@ class Brain:
                 await self._handle([decision._replace(response=Response.NOTIFY, reason=reason)])
         await self._handle(self._evaluator.firing())
         for incident in unfinished:
-            if self._doubt is not None and incident.acted_at is None and not self._is_vouched(places_of(incident)):
+            if self._is_old_news(incident):
                 continue  # nothing was changed yet: led when the doubt ends
             _log.info("incident_resumed", incident=incident.id, status=incident.status.value)
             self._lead(incident)
@@ -200,11 +209,17 @@ class Brain:
             )
 
     def _is_doubted(self, decision: Decision) -> bool:
-        if self._doubt is None or decision.response is not Response.ROLLBACK or decision.began_at is None:
+        if self._doubt is None or decision.response is Response.NOTIFY or decision.began_at is None:
             return False
         if self._is_vouched([(decision.rule, decision.group, decision.target)]):
             return False
         return decision.began_at < self._doubt[0] and self._clock() < self._doubt[1]
+
+    def _is_old_news(self, incident: Incident) -> bool:
+        """An open incident that nothing was done for yet, and whose alert may be over. An order needs no alert."""
+        if self._doubt is None or incident.order is not None or incident.acted_at is not None:
+            return False
+        return not self._is_vouched(places_of(incident))
 
     def _is_vouched(self, places: Iterable[Place]) -> bool:
         """Whether the sender was asked after the long silence, and says that it fires."""
@@ -231,7 +246,8 @@ class Brain:
 
     async def _turn(self) -> None:
         due = self._evaluator.next_due()
-        moments = [moment for moment in (due, self._doubt[1] if self._doubt else None) if moment is not None]
+        others = (self._doubt[1] if self._doubt else None, self._restraint.next_due() if self._restraint else None)
+        moments = [moment for moment in (due, *others) if moment is not None]
         wait = max(timedelta(0), min(moments) - self._clock()) if moments else None
         entries = await self._journal.wait(self._position, wait)
         if entries:
@@ -241,6 +257,7 @@ class Brain:
             await self._durably(lambda: self._journal.append(EntryKind.TICK, self._clock()))
         async with self._turn_lock:
             await self._end_doubt()
+            await self._loosen()
 
     async def _take(self, entries: Sequence[Entry]) -> None:
         self._is_up_to_date = False
@@ -278,13 +295,15 @@ class Brain:
         if self._desk is None:
             raise RuntimeError("the brain has no desk")
         try:
-            incident = await self._desk.respond(decision)
+            incident = await self._desk.respond(decision, self._stay_of(decision))
         except JournalUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 (the decision boundary: a bug with one decision must not stop the others)
             _log.exception("decision_failed", rule=decision.rule, group=decision.group)
             reason = f"internal error: {type(error).__name__}; nothing is done about: {decision.reason}"
-            incident = await self._desk.respond(decision._replace(response=Response.NOTIFY, reason=reason))
+            incident = await self._desk.respond(
+                decision._replace(response=Response.NOTIFY, reason=reason), self._stay_of(decision)
+            )
         if incident.is_open:
             (lead or self._lead)(incident)
 
@@ -298,6 +317,52 @@ class Brain:
                 await asyncio.sleep(_RETRY_PAUSE)
             else:
                 return
+
+    # --- people --------------------------------------------------------------------------------------------------
+
+    def _stay_of(self, decision: Decision) -> Stay | None:
+        return self._restraint.stay_of(decision, self._clock()) if self._restraint else None
+
+    async def _loosen(self) -> None:
+        """Act on what was held back and still fires; say which suppressions end soon."""
+        if self._restraint is None:
+            return
+        lifted, ending = await self._restraint.pass_time(self._clock())
+        for suppression in ending:
+            await self._announce_end(suppression)
+        if lifted:
+            try:
+                await self._handle(self._evaluator.firing())
+            except BaseException:
+                self._restraint.lift_again()
+                raise
+
+    async def _announce_end(self, suppression: Suppression) -> None:
+        """On the record of the first that it holds back; of one that holds nothing back nobody needs to hear."""
+        if self._desk is None or self._restraint is None:
+            return
+        now = self._clock()
+        records = []
+        for decision in self._evaluator.firing():
+            stay = self._restraint.stay_of(decision, now)
+            if stay is not None and stay.mark == f"suppressed {suppression.id}":
+                record = await self._desk.find(stay.identity(decision.identity))
+                records += [] if record is None else [record]
+        if records:
+            names = ", ".join(dict.fromkeys(f"{one.rule} on {one.target}" if one.target else one.rule for one in records))
+            text = f"The suppression by {suppression.by} ({suppression.reason}) ends at {spell_time(suppression.until, now)}."
+            more = f" Still going on: {names}. Responder acts on it then."
+            event = self._desk.event("suppression_ends", f"the suppression ends at {spell_time(suppression.until, now)}")
+            await self._desk.change(records[0].id, lambda known: known, [event], [Tell(Moment.NOTICE, text + more)])
+
+    async def look_again(self) -> None:
+        """What holds the service back has changed: wake the turn, which may wait for something later."""
+        await self._journal.append(EntryKind.TICK, self._clock())
+
+    def lead(self, incident: Incident) -> None:
+        """Have an incident led that people opened, or that they have ended."""
+        if incident.is_open:
+            self._lead(incident)
 
     # --- other rules ---------------------------------------------------------------------------------------------
 

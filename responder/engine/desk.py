@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from responder.domain.incident import Incident, IncidentEvent, IncidentStatus
 from responder.domain.notification import Message, Moment
 from responder.domain.rulebook import Response, Rulebook
 from responder.domain.target import Mode
+from responder.engine.restraint import Stay
 from responder.ports import Clock, Incidents, OpenResult, OutboxEntry
 
 _log = structlog.get_logger(__name__)
@@ -71,27 +72,64 @@ class IncidentDesk:
         self._on_closed = on_closed
         self._locks: dict[str, asyncio.Lock] = {}
         self._progress: dict[str, str] = {}
+        self._stops: dict[str, asyncio.Event] = {}
 
-    async def respond(self, decision: Decision) -> Incident:
-        """Act on a decision to respond: a new incident, or the one that handled or handles it, its own or one it joined."""
+    async def respond(self, decision: Decision, stay: Stay | None = None) -> Incident:
+        """Act on a decision to respond: a new incident, or the one that handled or handles it, its own or one it joined.
+
+        stay: why nothing is done about it now; that is recorded apart, so that it can be acted on later.
+        """
         while (known := await self._incidents.find(decision.identity)) is None:
+            if stay is not None and not (stay.status is IncidentStatus.REFUSED and await self._is_busy(decision.target)):
+                return await self._put_off(decision, stay)
             incident = self._new_incident(decision)
             event = IncidentEvent(incident.opened_at, "opened", decision.reason, {"value": decision.value})
-            incident, outbox = self._outbox(incident, self._opening(incident, decision))
-            result, recorded = await self._incidents.open(incident, [event], outbox)
-            if result is OpenResult.OPENED:
-                _log.info(
-                    "incident_opened", incident=recorded.id, rule=recorded.rule, target=recorded.target, reason=decision.reason
-                )
-                self._told(outbox)
-                if not recorded.is_open:
-                    self._on_closed(recorded)
-                return recorded
+            result, recorded = await self.open(incident, [event], self._opening(incident, decision))
             if result is OpenResult.BUSY:
                 await self._join(recorded, decision)
-            if result is OpenResult.KNOWN:
+            else:
                 return recorded
         return known
+
+    async def open(
+        self, incident: Incident, events: Sequence[IncidentEvent], tell: Sequence[Tell] = ()
+    ) -> tuple[OpenResult, Incident]:
+        """Open an incident, unless its identity is known or its target is busy. Returns what is now on record."""
+        incident, outbox = self._outbox(incident, tell)
+        result, recorded = await self._incidents.open(incident, events, outbox)
+        if result is OpenResult.OPENED:
+            _log.info("incident_opened", incident=recorded.id, rule=recorded.rule, target=recorded.target, reason=recorded.reason)
+            self._told(outbox)
+            if not recorded.is_open:
+                self._on_closed(recorded)
+        return result, recorded
+
+    async def _put_off(self, decision: Decision, stay: Stay) -> Incident:
+        """A closed record of its own. Of a suppression nobody is told; of a hold everybody, since nobody else acts."""
+        identity = stay.identity(decision.identity)
+        known = await self._incidents.find(identity)
+        if known is not None:
+            return known
+        reason = f"{stay.reason} ({decision.reason})"
+        drawn = replace(
+            self._new_incident(decision), identity=identity, status=stay.status, reason=reason, closed_at=self._clock()
+        )
+        tell = []
+        if stay.status is IncidentStatus.REFUSED:
+            tell = [Tell(Moment.NOTICE, f"{_sentence(decision.reason)} Not rolled back: {stay.reason}.", closes=True)]
+        event = self.event(stay.status.value, reason, value=decision.value)
+        _, recorded = await self.open(drawn, [event], tell)
+        return recorded
+
+    async def _is_busy(self, target: str) -> bool:
+        """Whether the target has an open incident, which a decision joins whatever holds us back."""
+        return bool(target) and bool(await self._incidents.list(target=target, open_only=True, limit=1))
+
+    async def find(self, identity: str) -> Incident | None:
+        return await self._incidents.find(identity)
+
+    def new_id(self, now: datetime) -> str:
+        return self._new_id(now)
 
     def _opening(self, incident: Incident, decision: Decision) -> Sequence[Tell]:
         if not incident.is_open:
@@ -117,6 +155,8 @@ class IncidentDesk:
             closed_at=now if notify_only else None,
             groups=((decision.rule, decision.group),),
             plan=None if notify_only or rule is None else self._rulebook().plan_of(rule),
+            asks=rule.approval if rule is not None and decision.response is Response.APPROVE else None,
+            grace=rule.grace if rule is not None and not notify_only else timedelta(0),
             trigger_labels=dict(decision.trigger_labels),
             trigger_annotations=dict(decision.trigger_annotations),
             trigger_link=decision.trigger_link,
@@ -157,15 +197,22 @@ class IncidentDesk:
             edited, outbox = self._outbox(edited, tell)
             await self._incidents.save(edited, events, outbox)
         self._told(outbox)
+        if edited.cancel is not None:
+            self.stop_of(incident_id).set()
         if known.is_open and not edited.is_open:
             _log.info("incident_closed", incident=edited.id, status=edited.status.value, reason=edited.reason)
             self._locks.pop(incident_id, None)
             self._progress.pop(incident_id, None)
+            self._stops.pop(incident_id, None)
             self._on_closed(edited)
         return edited
 
     async def get(self, incident_id: str) -> Incident | None:
         return await self._incidents.get(incident_id)
+
+    def stop_of(self, incident_id: str) -> asyncio.Event:
+        """Set as soon as a change of this open incident says that somebody asked it to stop."""
+        return self._stops.setdefault(incident_id, asyncio.Event())
 
     def note_progress(self, incident_id: str, step: str, text: str) -> None:
         """Remember how far a step is, for whoever looks now. Not durable."""

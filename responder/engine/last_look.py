@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from responder.domain.guards import judge
 from responder.domain.incident import Incident, IncidentStatus
+from responder.domain.ordered import judge_for
+from responder.domain.people import Hold
 from responder.domain.selection import describe
 from responder.domain.target import Mode, Target
 from responder.domain.version import Pin
@@ -37,11 +38,13 @@ class LastLook:
         targets: Callable[[], Mapping[str, Target]],
         still_firing: Callable[[Incident], bool],
         clock: Clock,
+        hold: Callable[[], Hold] = Hold,
     ) -> None:
         self._facts = facts
         self._targets = targets
         self._still_firing = still_firing
         self._clock = clock
+        self._hold = hold
 
     async def __call__(self, incident: Incident, pin: Pin) -> None:
         if incident.status is not IncidentStatus.RUNNING or incident.failure:
@@ -50,13 +53,19 @@ class LastLook:
         judged_at = incident.run_started_at
         if judged_at is None or abs(self._clock() - judged_at) >= FRESH_FOR:
             await self._ask_again(incident, target, pin)
-        if not self._still_firing(incident):
+        if incident.order is None and not self._still_firing(incident):
             raise RefusedError("the alert cleared before anything was changed")
+        self.check_hold(incident)
+
+    def check_hold(self, incident: Incident) -> None:
+        """A hold keeps runs from their first change; what has begun to change things is finished, or cancelled by a person."""
+        if incident.acted_at is None and self._hold().held:
+            raise RefusedError(str(self._hold()))
 
     async def _ask_again(self, incident: Incident, target: Target, pin: Pin) -> None:
         """The same guards on fresh facts; they must still lead to the pinned version."""
         facts = await self._facts.gather(target, incident, still_firing=self._still_firing(incident))
-        verdicts, choice = judge(facts)
+        verdicts, choice = judge_for(facts, incident.order, chooses=pin.target == incident.target)
         refusals = [verdict.reason for verdict in verdicts if not verdict.passes]
         if refusals:
             raise RefusedError("; ".join(dict.fromkeys(refusals)))

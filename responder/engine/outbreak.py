@@ -75,7 +75,7 @@ class Outbreak:
         return ill | self._responded.keys()
 
     def _counts(self, group: Group) -> bool:
-        return self.is_watching and group.target != "" and group.watch.rule.response is Response.ROLLBACK
+        return self.is_watching and group.target != "" and group.watch.rule.response is not Response.NOTIFY
 
     # --- for snapshots ---------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from responder.domain.incident import Incident
+from responder.domain.incident import Incident, said_by
 from responder.domain.plan import Monitor
 from responder.domain.wording import spell_duration
 from responder.engine.desk import IncidentDesk
@@ -25,19 +25,26 @@ class Pulse:
         woken, self._next = self._next, asyncio.Event()
         woken.set()
 
-    async def wait(self, timeout: timedelta) -> None:
-        """Return at the next beat, or when the time is over."""
+    def next(self) -> asyncio.Event:
+        """The next beat. Take it before reading what a beat may change, so that none is missed in between."""
+        return self._next
+
+    async def wait(self, timeout: timedelta, beat: asyncio.Event | None = None) -> None:
+        """Return at the next beat (or the one that was taken before), or when the time is over."""
         try:
             async with asyncio.timeout(max(0.0, timeout.total_seconds())):
-                await self._next.wait()
+                await (beat or self._next).wait()
         except TimeoutError:
             return
 
 
 @dataclass(frozen=True, slots=True)
 class WatchVerdict:
+    """cancelled: a person ended the watch."""
+
     failed: bool
     reason: str
+    cancelled: bool = False
 
 
 ASK_AGAIN = timedelta(seconds=5)
@@ -47,13 +54,13 @@ ASK_AGAIN = timedelta(seconds=5)
 def assess_watch(
     monitor: Monitor, until: datetime, now: datetime, *, firing: bool, failures: int, calm: str = "the alert has cleared"
 ) -> WatchVerdict | None:
-    """The end of the watch, or None while it goes on. calm: how it is known that nothing fires any more."""
+    """The end of the watch, or None while it goes on. calm: how it is known that nothing fires any more, "" without any alert."""
     if failures > monitor.failure_limit:
         return WatchVerdict(True, f"monitoring failed: {failures} rounds of checks in a row did not pass")
     if now < until:
         return None
     if not firing:
-        return WatchVerdict(False, f"{calm} and nothing went wrong for {spell_duration(monitor.window)}")
+        return WatchVerdict(False, f"{f'{calm} and ' if calm else ''}nothing went wrong for {spell_duration(monitor.window)}")
     if now >= until + monitor.settle:
         waited = spell_duration(monitor.window + monitor.settle)
         return WatchVerdict(True, f"not recovered: the alert has not cleared {waited} after the rollback")
@@ -80,6 +87,7 @@ async def watch_incident(
     failures = 0
     next_round = clock()
     while True:
+        beat = pulse.next()
         now = clock()
         if monitor.checks and now >= next_round:
             passed = await _round(incident, monitor, desk, runner)
@@ -87,11 +95,15 @@ async def watch_incident(
             now = clock()
             next_round = now + monitor.every
         known = await desk.get(incident.id) or incident
+        if known.cancel is not None:
+            return WatchVerdict(False, f"{said_by('the watch was ended', known.cancel)}; what was done stays", cancelled=True)
         if goes_on is not None and now >= max(until, ask_at):
             said = await goes_on(known)
             ask_at = clock() + ASK_AGAIN
         cleared = has_cleared(known)
         calm = "the alert has cleared" if cleared else "the sender does not list the alert any more"
+        if not known.groups:  # ordered by a person: there is no alert
+            calm = ""
         firing = not cleared if said is None else said
         verdict = assess_watch(monitor, until, now, firing=firing, failures=failures, calm=calm)
         if verdict is not None:
@@ -99,7 +111,7 @@ async def watch_incident(
         moments = [moment for moment in (until, until + monitor.settle, ask_at) if moment > now]
         if monitor.checks:
             moments.append(next_round)
-        await pulse.wait(min(moments) - now)
+        await pulse.wait(min(moments) - now, beat)
 
 
 async def _round(incident: Incident, monitor: Monitor, desk: IncidentDesk, runner: StepRunner) -> bool:

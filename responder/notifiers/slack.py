@@ -29,6 +29,7 @@ CONTEXT_LIMIT = 300
 
 _MARKS = {
     Moment.OPENED: "🚨",
+    Moment.WAITING: "✋",
     Moment.ACTING: "⏪",
     Moment.RECOVERED: "🟢",
     Moment.RESOLVED: "✅",

@@ -173,6 +173,8 @@ def _post_for(message: Message, *, on_page: bool) -> _Post | None:
     """What to say on the page; None when nothing is to be said there."""
     moment = message.moment
     said = message.extra.get("public_text", "")
+    if moment is Moment.WAITING:  # between us and our people
+        return None
     if moment is Moment.NOTICE:
         if message.closes:
             if not on_page:

@@ -20,12 +20,16 @@ from responder.domain.rulebook import Response, Rule, Rulebook, Severity
 from responder.domain.signal import Signal, SignalStatus
 from responder.domain.target import GuardSettings, Mode, Target, WorkloadRef
 from responder.domain.version import LedgerEntry, Pin, RolloutPhase, RolloutStatus, Version, WorkloadState
+from responder.engine.admission import Admission
+from responder.engine.approvals import Approvals
 from responder.engine.brain import Brain
+from responder.engine.claims import Claims
 from responder.engine.conductor import Conductor
 from responder.engine.desk import IncidentDesk
 from responder.engine.evaluator import Evaluator
 from responder.engine.facts import FactFinder
 from responder.engine.last_look import LastLook
+from responder.engine.restraint import Restraint
 from responder.engine.runner import StepRunner
 from responder.engine.second_look import SecondLook
 from responder.engine.watch import Pulse
@@ -193,6 +197,7 @@ class World:
             on_outbox=lambda: None,
             link_to=lambda _: "",
         )
+        approvals, restraint, claims = Approvals(desk=desk, pulse=pulse, clock=wall), Restraint(database.people), Claims()
         workloads = _Workloads({"app": self.workload, **self.others})
         facts = FactFinder(workloads, database.ledger, database.incidents, wall, look.before_acting if look else None)
         runner = StepRunner(
@@ -201,7 +206,14 @@ class World:
             workloads=workloads,
             ledger=database.ledger,
             targets=lambda: self.rules.targets,
-            look=LastLook(facts=facts, targets=lambda: self.rules.targets, still_firing=brain.still_firing, clock=wall),
+            look=LastLook(
+                facts=facts,
+                targets=lambda: self.rules.targets,
+                still_firing=brain.still_firing,
+                clock=wall,
+                hold=lambda: restraint.hold,
+            ),
+            ask=approvals.ask_for_step,
             note=brain.note_rollback,
             clock=wall,
             secrets=("hunter2",),
@@ -209,15 +221,24 @@ class World:
         conductor = Conductor(
             desk=desk,
             runner=runner,
-            facts=facts,
-            targets=lambda: self.rules.targets,
-            still_firing=brain.still_firing,
+            admission=Admission(
+                desk=desk,
+                facts=facts,
+                approvals=approvals,
+                restraint=restraint,
+                claims=claims,
+                targets=lambda: self.rules.targets,
+                still_firing=brain.still_firing,
+                has_cleared=brain.has_cleared,
+                clock=wall,
+            ),
+            claims=claims,
             has_cleared=brain.has_cleared,
             pulse=pulse,
             clock=wall,
             goes_on=look.goes_on if look else None,
         )
-        brain.employ(desk, conductor)
+        brain.employ(desk, conductor, restraint)
         await brain.recover()
         self.brain = brain
         self.desk = desk

@@ -1,0 +1,148 @@
+"""What holds the service back because people said so: suppressions and the hold. In the store first, then in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from responder.domain.decision import Decision
+from responder.domain.incident import IncidentStatus, Word
+from responder.domain.people import Hold, Suppression
+from responder.domain.rulebook import Response
+from responder.domain.wording import spell_time
+from responder.ports import People
+
+_log = structlog.get_logger(__name__)
+WARN_BEFORE = timedelta(minutes=15)
+"""How long before its end a suppression is announced to end; a short one for its last quarter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """Why a decision is recorded and not acted on. mark: tells its record from the incident that may follow."""
+
+    status: IncidentStatus
+    reason: str
+    mark: str
+
+    def identity(self, identity: str) -> str:
+        return f"{identity}|{self.mark}"
+
+
+class Restraint:
+    """Load it before the brain resumes."""
+
+    def __init__(self, people: People) -> None:
+        self._people = people
+        self._suppressions: dict[str, Suppression] = {}
+        self._hold = Hold()
+        self._lifted = False
+        self._turn = asyncio.Lock()  # one change at a time: store, then memory
+
+    async def load(self) -> None:
+        self._hold = await self._people.hold()
+        self._suppressions = {one.id: one for one in reversed(await self._people.suppressions())}
+
+    # --- questions -----------------------------------------------------------------------------------------------
+
+    @property
+    def hold(self) -> Hold:
+        return self._hold
+
+    def suppressions(self, now: datetime) -> list[Suppression]:
+        """Those in force, oldest first."""
+        return [one for one in self._suppressions.values() if one.is_active(now)]
+
+    def stay_of(self, decision: Decision, now: datetime) -> Stay | None:
+        """Why not to act on this decision now."""
+        silence = self.silence(decision.trigger_labels, decision.target, decision.rule, now)
+        if silence is not None:
+            return silence
+        return self.held() if decision.response is not Response.NOTIFY else None
+
+    def silence(
+        self, labels: Mapping[str, str] | tuple[tuple[str, str], ...], target: str, rule: str, now: datetime
+    ) -> Stay | None:
+        """Suppressed by the labels of the alert; `target` and `rule` count as labels where the alert has none of these names."""
+        known = {"target": target, "rule": rule, **dict(labels)}
+        for one in self.suppressions(now):
+            if one.covers(known):
+                until = spell_time(one.until, now)
+                reason = f"suppressed until {until} by {one.by}: {one.reason}"
+                return Stay(IncidentStatus.SUPPRESSED, reason, f"suppressed {one.id}")
+        return None
+
+    def held(self) -> Stay | None:
+        if not self._hold.held or self._hold.at is None:
+            return None
+        return Stay(IncidentStatus.REFUSED, str(self._hold), f"held {self._hold.at.isoformat()}")
+
+    # --- changes -------------------------------------------------------------------------------------------------
+
+    async def suppress(self, suppression: Suppression) -> Suppression:
+        """Put it in force. One of this id that is there already is left as it is, and returned."""
+        async with self._turn:
+            known = self._suppressions.get(suppression.id)
+            if known is None:
+                await self._people.put_suppression(suppression)
+                known = self._suppressions[suppression.id] = suppression
+            return known
+
+    async def end(self, suppression_id: str, word: Word) -> Suppression | None:
+        """End it before its time; None when there is none in force of this id."""
+        async with self._turn:
+            known = self._suppressions.get(suppression_id)
+            if known is None or not known.is_active(word.at):
+                return None
+            return await self._end(known, word)
+
+    async def turn_hold(self, hold: Hold) -> Hold:
+        """What is held stays held with its first reason; the same word again changes nothing."""
+        async with self._turn:
+            if hold.held is not self._hold.held:
+                await self._people.put_hold(hold)
+                self._hold = hold
+                self._lifted = self._lifted or not hold.held
+                _log.warning("hold", held=hold.held, by=hold.by, reason=hold.reason)
+            return self._hold
+
+    async def _end(self, suppression: Suppression, word: Word) -> Suppression:
+        ended = replace(suppression, ended=word)
+        await self._people.put_suppression(ended)
+        del self._suppressions[ended.id]
+        self._lifted = True
+        _log.info("suppression_ended", suppression=ended.id, by=word.by)
+        return ended
+
+    # --- time passes ---------------------------------------------------------------------------------------------
+
+    def next_due(self) -> datetime | None:
+        """When a suppression ends, or is to be announced to end."""
+        moments = [one.until if one.warned else _warn_at(one) for one in self._suppressions.values()]
+        return min(moments, default=None)
+
+    async def pass_time(self, now: datetime) -> tuple[bool, list[Suppression]]:
+        """Whether anything was lifted since the last time, so that what still fires is due; and those that end soon, once."""
+        ending = []
+        async with self._turn:
+            for one in list(self._suppressions.values()):
+                if now >= one.until:
+                    await self._end(one, Word("", one.until, "its time ran out"))
+                elif not one.warned and now >= _warn_at(one):
+                    warned = self._suppressions[one.id] = replace(one, warned=True)
+                    await self._people.put_suppression(warned)
+                    ending.append(warned)
+            lifted, self._lifted = self._lifted, False
+        return lifted, ending
+
+    def lift_again(self) -> None:
+        """What was lifted could not be acted on: it is still to be done."""
+        self._lifted = True
+
+
+def _warn_at(suppression: Suppression) -> datetime:
+    return suppression.until - min(WARN_BEFORE, (suppression.until - suppression.created_at) / 4)
