@@ -367,6 +367,53 @@ def test_a_flood_of_rules_is_cut_and_counted() -> None:
     assert (len(delivery.signals), delivery.ignored) == (20, 480)
 
 
+# --- everything that Sentry is known to send -------------------------------------------------------------------------------
+
+FIRES, OVER, HAPPENED = SignalStatus.FIRING, SignalStatus.RESOLVED, SignalStatus.OCCURRED
+ISSUES = {
+    "created": (issue("created"), FIRES),
+    "unresolved": (issue("unresolved", substatus="regressed"), FIRES),
+    "resolved": (issue("resolved", status="resolved", substatus=None, statusDetails={"inRelease": "shop@1.42.1"}), OVER),
+    "ignored": (issue("ignored", status="ignored", substatus="archived_until_escalating"), OVER),
+    "archived": (issue("archived", status="ignored", substatus="archived_forever"), OVER),
+    "assigned": (issue("assigned", assignedTo={"type": "user", "id": "1", "name": "Ada"}), None),
+}
+METRICS = {
+    "critical": (metric_alert("critical", {"status": 20}), FIRES),
+    "warning": (metric_alert("warning", {"status": 10}, description_title="Warning: Error rate"), FIRES),
+    "open": (metric_alert("open", {"status": 1}), FIRES),
+    "resolved": (metric_alert("resolved", {"status": 2, "date_closed": None}), OVER),
+}
+ACTIVITY = {"issue": issue()["data"], "activity": {"type": "status_regression", "details": {}}, "alert": {"id": 3, "title": "x"}}
+INSTALLED = {"installation": {"uuid": "a", "status": "installed", "app": {"slug": "responder"}, "code": "secret-code"}}
+COMMENTED = {"comment_id": "1", "issue_id": "901", "project_slug": "shop", "timestamp": "2026-03-01T11:59:00Z", "comment": "hm"}
+KNOWN = [
+    ("event_alert", "triggered", event_alert(), HAPPENED),
+    ("error", "created", envelope("created", {"error": event()}), HAPPENED),
+    *(("issue", action, document, status) for action, (document, status) in ISSUES.items()),
+    *(("metric_alert", action, document, status) for action, (document, status) in METRICS.items()),
+    ("activity_alert", "triggered", envelope("triggered", ACTIVITY), None),
+    ("installation", "created", envelope("created", INSTALLED), None),
+    ("installation", "deleted", envelope("deleted", INSTALLED), None),
+    *(("comment", action, envelope(action, COMMENTED), None) for action in ("created", "updated", "deleted")),
+]
+
+
+@pytest.mark.parametrize(("resource", "action", "document", "status"), KNOWN, ids=[f"{one[0]} {one[1]}" for one in KNOWN])
+def test_every_resource_and_action(resource: str, action: str, document: dict[str, object], status: SignalStatus | None) -> None:
+    assert document["action"] == action
+    delivery = read(resource, document)
+    assert [signal.status for signal in delivery.signals] == ([] if status is None else [status])
+    assert delivery.ignored == (status is None)
+    assert "secret-code" not in repr(delivery)
+
+
+def test_what_fires_is_ended_by_what_ends_it() -> None:
+    """They have one key, whatever else changed between the two."""
+    assert len({one("issue", document).key for document, status in ISSUES.values() if status is not None}) == 1
+    assert len({one("metric_alert", document).key for document, _ in METRICS.values()}) == 1
+
+
 # --- what is not used, what is wrong ------------------------------------------------------------------------------------------
 
 
