@@ -1,9 +1,10 @@
 """Jinja2 in plans: sandboxed, strict, and what an alert brings is data, never read as a template.
 
 A *text* (`render`) may name everything: `incident` (id, rule, severity, status, reason, link), `target`, `labels`, `annotations`,
-`value`, `version` (from, to; in a run that has a pin), `inputs`. An *argument* (`render_argument`: part of a command, a body, a
-field of an object) may name only what the rulebook's author has in hand: `inputs` (held against their patterns), `target`,
-`version` and `incident.id`. A *condition* (`holds`) is an expression over the names of a text.
+`value`, `version` (from, to; in a run that has a pin), `inputs`, `order` (by, reason, create_backup, skip_validation, immediate).
+An *argument* (`render_argument`: part of a command, a body, a field of an object) may name only what the rulebook's author has in
+hand: `inputs` (held against their patterns), `target`, `version`, `incident.id`. A *condition* (`holds`) is an expression over
+the names of a text.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from responder.domain.incident import Incident
+from responder.domain.incident import Incident, Order
+from responder.domain.plan import filled_inputs
 from responder.errors import PermanentError
 
 if TYPE_CHECKING:
     from jinja2 import nodes
     from jinja2.sandbox import SandboxedEnvironment
 
-NAMES = frozenset({"incident", "target", "labels", "annotations", "value", "version", "inputs"})
+NAMES = frozenset({"incident", "target", "labels", "annotations", "value", "version", "inputs", "order"})
 ARGUMENT_NAMES = frozenset({"incident", "target", "version", "inputs"})
 RENDERED_LIMIT = 10_000
 _FROM_OUTSIDE = {"labels", "annotations", "inputs"}  # their values are text, whatever they look like
@@ -156,13 +158,20 @@ def _values(incident: Incident, target: str) -> Mapping[str, object]:
         "target": target,
         "labels": _Names(incident.trigger_labels),
         "annotations": _Names(incident.trigger_annotations),
-        "inputs": _Names(incident.inputs),
+        "inputs": _Names(filled_inputs(incident.plan, incident.inputs) if incident.plan else incident.inputs),
+        "order": _Names(_order(incident)),
     }
     if incident.value is not None:
         values["value"] = incident.value
     if pin is not None:
         values["version"] = _Names({"from": pin.from_version.version, "to": pin.to_version.version})
     return values
+
+
+def _order(incident: Incident) -> Mapping[str, object]:
+    """What a person ordered; for a run that an alert began, nothing of it."""
+    order = incident.order or Order("", "")
+    return {name: getattr(order, name) for name in ("by", "reason", "create_backup", "skip_validation", "immediate")}
 
 
 def _parsed(template: str, shown: str | None = None) -> nodes.Template:

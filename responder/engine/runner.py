@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_base, wait_exponential_jitter
 
-from responder.domain.incident import Incident, Phase, StepRecord, StepStatus
-from responder.domain.notification import Moment
+from responder.domain.incident import Incident, Phase, StepStatus
 from responder.domain.plan import Retry, Step
 from responder.domain.quantity import format_duration
+from responder.domain.rulebook import ApprovalTerms
 from responder.domain.target import Target
 from responder.domain.version import Pin
-from responder.engine.desk import IncidentDesk, Tell
-from responder.engine.last_look import may_change
-from responder.errors import JournalUnavailableError, RefusedError, ResponderError, TemporaryError
-from responder.ports import Action, Clock, Ledger, StepContext, Workload, Workloads
+from responder.engine.desk import IncidentDesk
+from responder.engine.limit import Limit
+from responder.engine.records import ENDED, find_record, set_record
+from responder.engine.step_context import Ask, StepContexts, nobody_to_ask
+from responder.errors import JournalUnavailableError, RefusedError, ResponderError, StoppedError, TemporaryError
+from responder.ports import Action, Clock, Compensating, Ledger, StepContext, Workloads
 
 _log = structlog.get_logger(__name__)
 _OUTPUT_LIMIT = 4000  # characters kept of a step's output
@@ -29,11 +29,12 @@ _OUTPUT_LIMIT = 4000  # characters kept of a step's output
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """refused: the step says that nothing was changed."""
+    """refused: the step says that nothing was changed. stopped: a person stopped the run."""
 
     succeeded: bool
     text: str
     refused: bool = False
+    stopped: bool = False
 
 
 class _Wait(wait_base):
@@ -56,7 +57,7 @@ def _worth_another_try(error: BaseException) -> bool:
 class StepRunner:
     """look: the last look before a rollback's first byte. targets: the declared targets, looked up at the time of use.
 
-    note: writes into the journal that a target is about to be rolled back.
+    note: writes into the journal that a target is about to be rolled back. ask: waits for a person's yes.
     """
 
     def __init__(
@@ -70,36 +71,38 @@ class StepRunner:
         look: Callable[[Incident, Pin], Awaitable[None]],
         note: Callable[[str], Awaitable[None]],
         clock: Clock,
+        ask: Ask = nobody_to_ask,
         secrets: Sequence[str] = (),
     ) -> None:
         self._desk = desk
         self._actions = actions
-        self._workloads = workloads
-        self._ledger = ledger
-        self._targets = targets
-        self._look = look
-        self._note = note
         self._clock = clock
         self._secrets = secrets
-
-    async def run(self, incident: Incident, step: Step, phase: Phase) -> StepOutcome:
-        """Run a step to its end, or go on with it after a restart. A step that has ended is not run again."""
-        record = find_record(incident, step, phase)
-        if record.status is StepStatus.SUCCEEDED:
-            return StepOutcome(True, record.output)
-        if record.status is StepStatus.FAILED:
-            return StepOutcome(False, record.output)
-        outcome = await self._attempts(incident, step, phase, lambda: self._begin(incident.id, step, phase))
-        status = StepStatus.SUCCEEDED if outcome.succeeded else StepStatus.FAILED
-        kind = "step_succeeded" if outcome.succeeded else "step_failed"
-        event = self._desk.event(kind, f"{step.name}: {outcome.text}", phase=phase.value)
-        await self._desk.change(
-            incident.id,
-            lambda known: set_record(known, step, phase, status=status, ended_at=self._clock(), output=outcome.text),
-            [event],
+        self._contexts = StepContexts(
+            desk=desk,
+            workloads=workloads,
+            ledger=ledger,
+            targets=targets,
+            look=look,
+            note=note,
+            clock=clock,
+            ask=ask,
+            secrets=secrets,
         )
-        _log.info(kind, incident=incident.id, step=step.name, phase=phase.value, outcome=outcome.text)
-        return outcome
+
+    def can_put_back(self, step: Step) -> bool:
+        return isinstance(self._actions.get(step.uses), Compensating)
+
+    async def run(self, incident: Incident, step: Step, phase: Phase, limits: Sequence[Limit] = ()) -> StepOutcome:
+        """Run a step to its end, or go on with it after a restart. A step that has ended is not run again.
+
+        limits: those around it, which stand still while the step asks a person.
+        """
+        record = find_record(incident, step, phase)
+        if record.status in ENDED:
+            return StepOutcome(record.status is not StepStatus.FAILED, record.output, refused=record.refused)
+        outcome = await self._attempts(incident, step, phase, lambda: self.begin(incident.id, step, phase), limits)
+        return await self.conclude(incident.id, step, phase, outcome)
 
     async def check(self, incident: Incident, step: Step) -> StepOutcome:
         """Run a monitoring check once; nothing is recorded."""
@@ -109,7 +112,7 @@ class StepRunner:
 
         return await self._attempts(incident, step, Phase.MONITOR, begin)
 
-    async def _begin(self, incident_id: str, step: Step, phase: Phase) -> None:
+    async def begin(self, incident_id: str, step: Step, phase: Phase) -> None:
         def begun(known: Incident) -> Incident:
             record = find_record(known, step, phase)
             started = record.started_at or self._clock()
@@ -117,22 +120,51 @@ class StepRunner:
 
         await self._desk.change(incident_id, begun)
 
-    async def _attempts(self, incident: Incident, step: Step, phase: Phase, begin: Callable[[], Awaitable[None]]) -> StepOutcome:
+    async def conclude(
+        self, incident_id: str, step: Step, phase: Phase, outcome: StepOutcome, status: StepStatus | None = None
+    ) -> StepOutcome:
+        """Put the end of a step on record. status: when it is neither succeeded nor failed."""
+        status = status or (StepStatus.SUCCEEDED if outcome.succeeded else StepStatus.FAILED)
+        event = self._desk.event(f"step_{status.value}", f"{step.name}: {outcome.text}", phase=phase.value)
+        await self._desk.change(
+            incident_id,
+            lambda known: set_record(
+                known, step, phase, status=status, ended_at=self._clock(), output=outcome.text, refused=outcome.refused
+            ),
+            [event],
+        )
+        _log.info(event.kind, incident=incident_id, step=step.name, phase=phase.value, outcome=outcome.text)
+        return outcome
+
+    async def _attempts(
+        self,
+        incident: Incident,
+        step: Step,
+        phase: Phase,
+        begin: Callable[[], Awaitable[None]],
+        limits: Sequence[Limit] = (),
+    ) -> StepOutcome:
+        async def pause(seconds: float) -> None:
+            await self._contexts.sleep(incident.id, phase, timedelta(seconds=seconds))
+
         retrying = AsyncRetrying(
             retry=retry_if_exception(_worth_another_try),
             stop=stop_after_attempt(step.retry.attempts),
             wait=_Wait(step.retry),
+            sleep=pause,
             reraise=True,
         )
         try:
-            async with asyncio.timeout(step.timeout.total_seconds()):
+            async with Limit(step.timeout) as limit:
                 async for attempt in retrying:
                     with attempt:
                         await begin()
-                        output = await self._once(incident, step, phase)
+                        output = await self._once(incident, step, phase, (*limits, limit))
                 return StepOutcome(True, self._clean(output))
         except JournalUnavailableError:
             raise  # not the step's fault: the run waits for the database
+        except StoppedError as error:
+            return StepOutcome(False, self._clean(str(error)), stopped=True)
         except RefusedError as error:
             return StepOutcome(False, self._clean(str(error)), refused=True)
         except ResponderError as error:
@@ -147,91 +179,15 @@ class StepRunner:
         name, _, text = self._desk.progress_of(incident.id).partition(": ")
         return f"; last seen: {self._clean(text)}" if text and name == step.name else ""
 
-    async def _once(self, incident: Incident, step: Step, phase: Phase) -> str:
+    async def _once(self, incident: Incident, step: Step, phase: Phase, limits: Sequence[Limit]) -> str:
         known = await self._desk.get(incident.id) or incident
-        return await self._actions[step.uses].run(step.parameters, self._context(known, step, phase))
-
-    def _context(self, incident: Incident, step: Step, phase: Phase) -> StepContext:
-        target = str(step.parameters.get("target") or incident.target)
-
-        async def record(intent: Mapping[str, object]) -> None:
-            await self._desk.change(incident.id, lambda known: set_record(known, step, phase, intent=dict(intent)))
-
-        async def tell(title: str, text: str, to: str | None) -> None:
-            public = {"public_title": title, "public_text": text} if to == "statuspage" else {}
-            message = Tell(Moment.NOTICE, text, title, to, extra=public)
-            await self._desk.change(incident.id, lambda known: known, [self._desk.event("told", text)], [message])
-
-        def pin_of(name: str) -> Pin:
-            if name not in incident.pins:
-                raise RefusedError(f"this run has no pinned version for target {name}")
-            return incident.pins[name]
-
-        async def mark_acted() -> None:
-            await self._mark_acted(incident.id, pin_of(target))
-
-        async def mark_changed() -> None:
-            await self._mark_changed(incident.id, target)
-
-        def declared(name: str) -> Target:
-            if name not in self._targets():
-                raise RefusedError(f"target {name} is not declared any more")
-            return self._targets()[name]
-
-        def workload_of(name: str) -> Workload:
-            return self._workloads.of(declared(name))
-
-        def record_of(name: str) -> StepRecord | None:
-            return next((one for one in incident.steps if one.name == name), None)
-
-        async def sleep(duration: timedelta) -> None:
-            await asyncio.sleep(duration.total_seconds())
-
-        def progress(text: str) -> None:
-            _log.info("step_progress", incident=incident.id, step=step.name, text=text)
-            self._desk.note_progress(incident.id, step.name, text)
-
-        return StepContext(
-            incident=incident,
-            target=target,
-            now=self._clock,
-            intent=find_record(incident, step, phase).intent,
-            record=record,
-            progress=progress,
-            tell=tell,
-            pin_of=pin_of,
-            workload_of=workload_of,
-            mark_acted=mark_acted,
-            sleep=sleep,
-            declared=declared,
-            record_of=record_of,
-            mark_changed=mark_changed,
-            targets=self._targets,
-            step=step.name,
-            secrets=self._secrets,
-        )
-
-    async def _mark_acted(self, incident_id: str, pin: Pin) -> None:
-        """After the last look, the bad version is marked for ever."""
-        incident = await self._desk.get(incident_id)
-        if incident is None:
-            raise RefusedError(f"incident {incident_id} is gone")
-        await self._look(incident, pin)
-        now = self._clock()
-        await self._ledger.mark_bad(pin.target, pin.from_version.fingerprint, now, incident_id)
-        event = self._desk.event("acting", f"changing {pin.target} from {pin.from_version.version} to {pin.to_version.version}")
-        await self._desk.change(incident_id, lambda known: replace(known, acted_at=known.acted_at or now), [event])
-        await self._note(pin.target)
-
-    async def _mark_changed(self, incident_id: str, target: str) -> None:
-        """A step other than a rollback is about to change something: the version is not blamed, but a failure has to say so."""
-        may_change(self._targets().get(target), target)
-        now = self._clock()
-
-        def changed(known: Incident) -> Incident:
-            return replace(known, acted_at=known.acted_at or now)
-
-        await self._desk.change(incident_id, changed)
+        action = self._actions[step.uses]
+        context = self._contexts.of(known, step, phase, limits)
+        if phase is Phase.COMPENSATION:
+            return await action.compensate(step.parameters, context) if isinstance(action, Compensating) else ""
+        if step.destroys and known.order is None:
+            await _ask_before_loss(step, context)
+        return await action.run(step.parameters, context)
 
     def _clean(self, text: str) -> str:
         for secret in self._secrets:
@@ -239,17 +195,7 @@ class StepRunner:
         return text if len(text) <= _OUTPUT_LIMIT else text[:_OUTPUT_LIMIT] + " … (cut)"
 
 
-def find_record(incident: Incident, step: Step, phase: Phase) -> StepRecord:
-    """The record of a step; a fresh one when it was never begun."""
-    for record in incident.steps:
-        if record.phase is phase and record.name == step.name:
-            return record
-    return StepRecord(step.name, step.uses, phase)
-
-
-def set_record(incident: Incident, step: Step, phase: Phase, **changes: Any) -> Incident:
-    """The incident with the record of this step changed, appended when it was missing."""
-    record = replace(find_record(incident, step, phase), **changes)
-    others = [known for known in incident.steps if (known.phase, known.name) != (phase, step.name)]
-    position = next((i for i, known in enumerate(incident.steps) if (known.phase, known.name) == (phase, step.name)), len(others))
-    return replace(incident, steps=(*others[:position], record, *others[position:]))
+async def _ask_before_loss(step: Step, context: StepContext) -> None:
+    """The answer is on record: after a restart, or for another try, nobody is asked twice."""
+    terms = context.incident.asks or ApprovalTerms()
+    await context.ask(terms, f"{step.name} ({step.uses}) destroys data on {context.target}. Go on?")
