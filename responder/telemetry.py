@@ -130,6 +130,7 @@ class Metrics:
     intake: IntakeTally
     intake_rejected: Counter
     decisions: Counter
+    readings: Counter
     incidents: Gauge
     outbox_pending: Gauge
     outbox_delivered: Counter
@@ -166,6 +167,7 @@ def build_metrics() -> Metrics:
         intake=intake,
         intake_rejected=counter("intake_rejected_total", "Deliveries answered with an error.", "source", "status"),
         decisions=counter("decisions_total", "Decisions of the evaluator.", "kind"),
+        readings=counter("readings_total", "Answers of Prometheus to rules, by whether they were a number.", "result"),
         incidents=gauge("incidents", "Open incidents.", "status"),
         outbox_pending=gauge("outbox_pending", "Messages waiting to be delivered."),
         outbox_delivered=counter("outbox_delivered_total", "Messages delivered.", "to"),

@@ -24,8 +24,10 @@ from responder.clients.alertmanager import AlertmanagerClient
 from responder.clients.http import new_client
 from responder.clients.kubernetes import KubernetesClient
 from responder.clients.programs import Programs
+from responder.clients.prometheus import NoPrometheus, PrometheusClient
 from responder.clients.ssh import SshOptions
 from responder.domain.decision import Decision, DecisionKind
+from responder.domain.prometheus_users import prometheus_users
 from responder.domain.report import render_report, report_document
 from responder.domain.rulebook import DEFAULT_ROUTES, Rulebook
 from responder.domain.target import Target
@@ -42,6 +44,7 @@ from responder.engine.facts import FactFinder
 from responder.engine.last_look import LastLook
 from responder.engine.ledger_keeper import LedgerKeeper
 from responder.engine.outbox import DeliveryOutcome, OutboxWorker
+from responder.engine.readings import Reader
 from responder.engine.reload import Reloader, RulebookInForce
 from responder.engine.restraint import Restraint
 from responder.engine.runner import StepRunner
@@ -49,7 +52,7 @@ from responder.engine.second_look import SecondLook
 from responder.engine.watch import Pulse
 from responder.errors import JournalUnavailableError
 from responder.notifiers.registry import build_notifiers
-from responder.ports import Workloads
+from responder.ports import Prometheus, Workloads
 from responder.rulebook.loader import load_rulebook
 from responder.settings import Settings
 from responder.stores.database import Database, open_database
@@ -105,6 +108,7 @@ class Service:
     desk: IncidentDesk
     started: float
     server: _Server
+    reader: Reader
     cluster: KubernetesClient | None = None
     main: asyncio.Task[None] | None = None
 
@@ -211,6 +215,7 @@ class _Tasks:
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(service.brain.run(), name="brain")
+            group.create_task(service.reader.run(), name="readings")
             group.create_task(self._outbox.run(), name="outbox")
             group.create_task(self._keeper.run(service.rulebook.targets), name="ledger")
             group.create_task(self._every(_GAUGES_EVERY, self._count, first=timedelta(0)), name="gauges")
@@ -270,6 +275,14 @@ class _Parts:
         outbox = OutboxWorker(database.outbox, notifiers, wall_clock, on_outcome=self._count_delivery)
         pulse = Pulse()
         second_look = self._second_look(http, lambda: brain.evaluator)
+        prometheus = self._prometheus(http)
+        reader = Reader(
+            wanted=lambda: brain.evaluator.wanted,
+            prometheus=prometheus,
+            journal=database.journal,
+            clock=wall_clock,
+            on_read=lambda told: metrics.readings.labels("none" if told.number is None else "number").inc(),
+        )
         brain = Brain(
             evaluator=Evaluator(self._in_force.rulebook),
             digest=self._in_force.rulebook.digest,
@@ -278,7 +291,7 @@ class _Parts:
             pulse=pulse,
             clock=wall_clock,
             on_decision=self._note,
-            on_folded=lambda lag: metrics.evaluation_lag.set(lag.total_seconds()),
+            on_folded=lambda lag: self._folded(lag, reader),
             on_recalled=self._log.note,
             vouched=second_look.vouched if second_look else None,
         )
@@ -304,6 +317,7 @@ class _Parts:
                 cluster,
                 programs_of(self._settings),
                 CommandRights(self._settings.allowed_programs, self._settings.named_secrets),
+                prometheus,
             ),
             workloads=self._workloads,
             ledger=database.ledger,
@@ -352,7 +366,7 @@ class _Parts:
         )
         app = build_app(self._web(brain, desk, reloader))
         server = _Server(server_config(app, host=self._settings.host, port=self._settings.port))
-        service = Service(url_of(listener), reloader, database, brain, desk, started, server)
+        service = Service(url_of(listener), reloader, database, brain, desk, started, server, reader)
         return service, _Tasks(service, outbox, keeper, self._settings, metrics)
 
     def _second_look(self, http: httpx.AsyncClient, evaluator: Callable[[], Evaluator]) -> SecondLook | None:
@@ -360,6 +374,18 @@ class _Parts:
             return None
         lists = AlertmanagerClient(self._settings.alertmanager_url, http, token=_text(self._settings.alertmanager_token))
         return SecondLook(lists, evaluator=evaluator, rulebook=lambda: self._in_force.rulebook, clock=wall_clock)
+
+    def _prometheus(self, http: httpx.AsyncClient) -> Prometheus:
+        warn_about_prometheus(self._in_force.rulebook, self._settings)
+        if self._settings.prometheus_url is None:
+            return NoPrometheus()
+        return PrometheusClient(
+            self._settings.prometheus_url.get_secret_value(), http, token=_text(self._settings.prometheus_token)
+        )
+
+    def _folded(self, lag: timedelta, reader: Reader) -> None:
+        self._metrics.evaluation_lag.set(lag.total_seconds())
+        reader.look()
 
     def _note(self, decision: Decision) -> None:
         self._decisions[decision.kind].inc()
@@ -371,6 +397,7 @@ class _Parts:
         keeper.follow(rulebook.targets)
         self._log.keep_only({rule.name for rule in rulebook.rules})
         warn_about_notifiers(rulebook, notifiers)
+        warn_about_prometheus(rulebook, self._settings)
 
     def _web(self, brain: Brain, desk: IncidentDesk, reloader: Reloader) -> WebServices:
         return WebServices(
@@ -416,6 +443,13 @@ def warn_about_notifiers(rulebook: Rulebook, configured: Collection[str]) -> Non
     declared = () if rulebook.routes == DEFAULT_ROUTES else rulebook.routes
     for name in dict.fromkeys(route.to for route in declared if route.to not in configured):
         _log.warning("notifier_not_configured", notifier=name, hint=f"the rulebook notifies {name}, but its settings are missing")
+
+
+def warn_about_prometheus(rulebook: Rulebook, settings: Settings) -> None:
+    """Rules whose numbers would always be missing ask and never act: say so at the start."""
+    users = prometheus_users(rulebook)
+    if users and settings.prometheus_url is None:
+        _log.warning("prometheus_not_configured", needed_by=users, hint="set RESPONDER_PROMETHEUS_URL; they have no numbers")
 
 
 def _tokens(settings: Settings) -> Tokens:

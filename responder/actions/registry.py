@@ -15,17 +15,21 @@ from responder.actions.command_parameters import CommandParameters, CommandRunPa
 from responder.actions.http import HttpCheck
 from responder.actions.notify import Notify
 from responder.actions.parameters import HttpCheckParameters, NotifyParameters, RollbackParameters, SleepParameters
+from responder.actions.prometheus import PrometheusCheck
+from responder.actions.prometheus_parameters import PrometheusCheckParameters
 from responder.actions.rollback import Rollback
 from responder.actions.sleep import Sleep
 from responder.clients.kubernetes import KubernetesClient
 from responder.clients.programs import Programs
-from responder.ports import Action
+from responder.clients.prometheus import NoPrometheus
+from responder.ports import Action, Prometheus
 
 PARAMETERS: Mapping[str, type[BaseModel]] = {
     "rollback": RollbackParameters,
     "http.check": HttpCheckParameters,
     "command.run": CommandRunParameters,
     "command.check": CommandParameters,
+    "prometheus.check": PrometheusCheckParameters,
     "notify": NotifyParameters,
     "sleep": SleepParameters,
 }
@@ -36,6 +40,7 @@ def build_actions(
     cluster: KubernetesClient,
     programs: Programs | None = None,
     rights: CommandRights | None = None,
+    prometheus: Prometheus | None = None,
 ) -> Mapping[str, Action]:
     """client: from `responder.clients.http.new_client`; it follows no redirects. rights: without them no program may be run.
 
@@ -47,6 +52,7 @@ def build_actions(
         "http.check": HttpCheck(client),
         "command.run": CommandRun(programs, rights),
         "command.check": CommandCheck(programs, rights),
+        "prometheus.check": PrometheusCheck(prometheus or NoPrometheus()),
         "notify": Notify(),
         "sleep": Sleep(),
     }

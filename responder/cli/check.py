@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from responder.actions.registry import PARAMETERS
+from responder.domain.prometheus_users import prometheus_users
+from responder.domain.rulebook import Rulebook
 from responder.errors import RulebookError, SettingsError
 from responder.rulebook.loader import FileSummary, read_rulebook
 from responder.rulebook.review import review
-from responder.settings import settings_from_environment
+from responder.settings import prometheus_is_set, settings_from_environment
 
 
 @click.command()
@@ -31,7 +34,7 @@ def check(path: Path | None, as_json: bool) -> None:
         for line in () if as_json else (*problems, _counted(len(problems), "problem")):
             click.echo(line, err=True)
         raise SystemExit(1) from error
-    warnings = review(loaded.rulebook)
+    warnings = (*review(loaded.rulebook), *_about_prometheus(loaded.rulebook))
     if as_json:
         files = [{"file": each.file, "targets": each.targets, "rules": each.rules, "plans": each.plans} for each in loaded.files]
         click.echo(json.dumps({"ok": True, "files": files, "warnings": warnings, "problems": []}, indent=2))
@@ -40,6 +43,15 @@ def check(path: Path | None, as_json: bool) -> None:
         click.echo(_summary(each))
     for warning in warnings:
         click.echo(f"warning: {warning}")
+
+
+def _about_prometheus(rulebook: Rulebook) -> Iterator[str]:
+    users = prometheus_users(rulebook)
+    if users and not prometheus_is_set():
+        yield (
+            f"{', '.join(users)}: needs Prometheus, and RESPONDER_PROMETHEUS_URL is not set here; without it, numbers are "
+            "missing: rules ask and never act, checks never pass"
+        )
 
 
 def _summary(file: FileSummary) -> str:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 
 from responder.domain.matcher import Matcher, MatchOperator
 from responder.domain.plan import Plan, Step
+from responder.domain.prometheus_users import CHECK
+from responder.domain.quantity import format_duration
+from responder.domain.query import window_of
 from responder.domain.rulebook import Response, Rule, Rulebook
 from responder.domain.target import Mode, Target
 from responder.rulebook.problem import listed
@@ -68,8 +72,20 @@ def _about_plan(plan: Plan) -> Iterator[str]:
         if step.timeout > plan.deadline and step.timeout != _DEFAULT_TIMEOUT:
             yield f"step {step.name} may take longer than the plan's deadline"
     for step in (*plan.steps, *plan.verify, *plan.monitor.checks, *plan.on_failure):
+        if step.uses == CHECK and step.parameters.get("wait_for_window") is not False:
+            yield from _about_window(step)
         for name in _unfilled(step.parameters):
             yield f"step {step.name}: with.{name}: `${{…}}` is taken as it stands; the environment is not filled in"
+
+
+def _about_window(step: Step) -> Iterator[str]:
+    held = step.parameters.get("for")
+    needed = window_of(str(step.parameters.get("query", ""))) + (held if isinstance(held, timedelta) else timedelta(0))
+    if needed >= step.timeout:
+        yield (
+            f"step {step.name} waits until its query's range has passed since the rollback, {format_duration(needed)} with `for`, "
+            f"and its timeout is {format_duration(step.timeout)}: give it a longer `timeout`, or `wait_for_window: false`"
+        )
 
 
 def _unfilled(parameters: Mapping[str, object]) -> Iterator[str]:

@@ -69,7 +69,7 @@ def test_every_key_is_listed_with_its_default(prefix: str, model: type[BaseModel
         if field.default is PydanticUndefined:
             assert "required" in listed[key], key
         elif isinstance(default, str | int) and default != "":
-            written = {"2 per 1d": "2 per 24h", "False": "false"}.get(str(default), default)
+            written = {"2 per 1d": "2 per 24h", "False": "false", "True": "true"}.get(str(default), default)
             assert f"`{written}`" in listed[key], key
 
 
