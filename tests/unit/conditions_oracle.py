@@ -180,7 +180,9 @@ class Oracle:
             standing.ghost_until = None
             holds = any(member.holds for member in members)
             standing.onset = (standing.onset or now) if holds else None
-        for key, (rule, target, members) in places.items():
+        # What comes due at the same instant does so in the order in which the groups opened.
+        for key in places if arrived else [key for key in self.standings if key in places]:
+            rule, target, members = places[key]
             found += self._settle(rule, key, target, members, now)
         return found
 
