@@ -46,9 +46,8 @@ class Alertmanager:
 
     async def restart(self) -> None:
         """kill -9 and a new start: alerts are in memory only."""
-        await self.program.kill()
-        await self._http.aclose()
-        await self.launch()
+        await self.kill()
+        await self.revive()
 
     async def post(
         self,
@@ -79,6 +78,19 @@ class Alertmanager:
             "comment": "test",
         }
         return str((await self._http.post("/api/v2/silences", json=body)).raise_for_status().json()["silenceID"])
+
+    async def kill(self) -> None:
+        """kill -9; `revive` starts it again. What it delivered before is forgotten."""
+        await self.program.kill()
+
+    async def revive(self) -> None:
+        self.program.launch()
+        await self.program.until("ready", self._is_ready)
+
+    async def active(self) -> list[str]:
+        """Names of the alerts that it lists as active."""
+        alerts = (await self._http.get("/api/v2/alerts", params={"active": "true"})).raise_for_status().json()
+        return [str(alert["labels"]["alertname"]) for alert in alerts]
 
     async def peers(self) -> int:
         """Members of its cluster, itself included."""

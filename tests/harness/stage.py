@@ -197,10 +197,12 @@ async def set_up(
     watch: str = "300ms",
     proven_for: str = "0s",
     make: MakeProgram = serve,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stage]:
     """The good version and, as the service begins, the bad one are deployed. The service is not started yet.
 
     hold: the rule's `for`. watch: how long the plan watches afterwards. make: how the service's process comes about.
+    settings: further ones of the service.
     """
     timeline = Timeline()
     namespace = await cluster.new_namespace()
@@ -225,6 +227,7 @@ async def set_up(
         environment = {
             "KUBECONFIG": str(kubernetes.write_kubeconfig(folder / "kubeconfig")),
             **messengers(slack, page, slack_root=slack_gateway.url, page_root=page_gateway.url),
+            **(settings or {}),
         }
         service = ResponderService(folder / "service", rules, environment, make)
         timeline.sources.append(service.tail)
