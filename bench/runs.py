@@ -1,0 +1,158 @@
+"""How soon after its deadline a rollback's first write leaves, guards included, against a local genuine API server.
+
+python -m bench.runs [--alone 30] [--at-once 200]    # needs KUBEBUILDER_ASSETS and etcd
+
+The service runs in this process, on SQLite, as `serve` builds it. The moment of a write is when the request that changes a
+Deployment is handed to the client; the dry run before it does not count as the write, but takes part of the time. Beside it, in the
+same run: what the requests alone cost, one read of a target and one guarded dry run, made one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+import structlog
+from pydantic import SecretStr
+
+from responder.clients.kubernetes import KubernetesClient
+from responder.domain.target import Target, WorkloadRef
+from responder.settings import Settings
+from responder.targets.registry import build_workloads
+from responder.wiring import serving, wall_clock
+from tests.harness.alertmanager import webhook_body
+from tests.harness.cluster import Cluster
+from tests.harness.control_plane import kubeconfig_for_tests
+
+HOLD = timedelta(seconds=2)
+_RULES = """
+version: 1
+targets:
+{targets}
+rules:
+  - {{name: errors, match: 'alertname="HighErrorRate"', for: 2s, severity: P1, respond: rollback, plan: back}}
+plans:
+  back: {{steps: [rollback], monitor: {{for: 0s, settle: 5m}}}}
+"""
+_TARGET = """  {name}:
+    kubernetes: {{namespace: {namespace}, deployment: {name}}}
+    match: 'deployment="{name}"'
+    mode: armed
+    guards: {{proven_for: 0s}}
+"""
+
+
+class Writes:
+    """When the first write to each Deployment was handed to the client, by name."""
+
+    def __init__(self) -> None:
+        self.at: dict[str, datetime] = {}
+        self._patch = KubernetesClient.patch_json
+
+    def __enter__(self) -> Writes:
+        writes = self
+
+        async def patch(client: KubernetesClient, *arguments: Any, **options: Any) -> Any:
+            if not options.get("dry_run"):
+                writes.at.setdefault(next(one for one in arguments if isinstance(one, str) and one.startswith("app-")), wall_clock())
+            return await writes._patch(client, *arguments, **options)
+
+        KubernetesClient.patch_json = patch  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        KubernetesClient.patch_json = self._patch  # type: ignore[method-assign]
+
+
+async def deploy(cluster: Cluster, namespace: str, names: Iterable[str]) -> None:
+    """Each with a good version and then a bad one, both fully available."""
+    at_a_time = asyncio.Semaphore(20)
+
+    async def one(name: str) -> None:
+        async with at_a_time:
+            for image in ("shop/app:v1", "shop/app:v2"):
+                await cluster.deploy(namespace, name, image=image, spec={"strategy": {"type": "Recreate"}})
+                await cluster.until(
+                    lambda: cluster.get(namespace, name), lambda found: found["status"].get("availableReplicas") == 1, seconds=120
+                )
+
+    await asyncio.gather(*(one(name) for name in names))
+
+
+async def run(cluster: Cluster, namespace: str, names: list[str], writes: Writes, url: str) -> list[float]:
+    """Fire for all of these at once; milliseconds from the deadline to the write, one for each."""
+    started = wall_clock()
+    labels = [{"alertname": "HighErrorRate", "namespace": namespace, "deployment": name} for name in names]
+    bodies = [webhook_body(one, status="firing", started=started) for one in labels]
+    merged = {**bodies[0], "alerts": [alert for body in bodies for alert in body["alerts"]]}
+    async with httpx.AsyncClient(trust_env=False) as http:
+        (await http.post(f"{url}/webhooks/alertmanager", json=merged)).raise_for_status()
+    due = started + HOLD
+    async with asyncio.timeout(300):
+        while not writes.at.keys() >= set(names):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return [(writes.at[name] - due) / timedelta(milliseconds=1) for name in names]
+
+
+async def requests_alone(kubeconfig: Path, namespace: str, name: str) -> float:
+    """Median milliseconds of one fresh read of the target, as the guards make it, with nothing else going on."""
+    client = KubernetesClient(str(kubeconfig))
+    workload = build_workloads(client, wall_clock).of(Target(name, WorkloadRef(namespace, name), ()))
+    taken = []
+    loop = asyncio.get_running_loop()
+    for _ in range(30):
+        before = loop.time()
+        await workload.read()
+        taken.append((loop.time() - before) * 1000)
+    await client.close()
+    return median(taken)
+
+
+async def measure(alone: int, at_once: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        kubeconfig = kubeconfig_for_tests(Path(folder))
+        async with Cluster(kubeconfig) as cluster:
+            namespace = await cluster.new_namespace("bench")
+            single = [f"app-alone-{number}" for number in range(alone)]
+            many = [f"app-many-{number}" for number in range(at_once)]
+            await deploy(cluster, namespace, [*single, *many])
+            targets = "".join(_TARGET.format(name=name, namespace=namespace) for name in [*single, *many])
+            rules = Path(folder) / "rules.yaml"
+            rules.write_text(_RULES.format(targets=targets))
+            settings = Settings(port=0, rules=rules, database_url=SecretStr(f"sqlite:///{folder}/responder.db"))
+            with Writes() as writes:
+                async with serving(settings, kubeconfig=str(kubeconfig)) as service:
+                    read = await requests_alone(kubeconfig, namespace, single[0])
+                    one_by_one = [(await run(cluster, namespace, [name], writes, service.url))[0] for name in single]
+                    together = await run(cluster, namespace, many, writes, service.url) if many else []
+            return {
+                "at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "one read of a target, ms": round(read, 1),
+                "alone: due to write, median ms": round(median(one_by_one), 1),
+                "alone: due to write, worst ms": round(max(one_by_one), 1),
+                "alone: median as a multiple of one read": round(median(one_by_one) / read, 2),
+                f"{at_once} at once: first ms": round(min(together, default=0), 1),
+                f"{at_once} at once: median ms": round(median(together or [0]), 1),
+                f"{at_once} at once: last ms": round(max(together, default=0), 1),
+            }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--alone", type=int, default=30)
+    parser.add_argument("--at-once", type=int, default=200)
+    options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    print(json.dumps(asyncio.run(measure(options.alone, options.at_once)), indent=2))
+
+
+if __name__ == "__main__":
+    main()
