@@ -59,7 +59,7 @@ def parse_group(document: dict[str, object], received_at: datetime, read: ReadAl
         except InvalidInputError as error:
             problems.append(placed(error, f"alerts[{index}]"))
     if problems and not signals:
-        raise problems[0]
+        raise problems[0] if "groupKey" in document else _custom(problems[0])
     notes = [f"{problem.field}: {problem}" for problem in problems[:MAX_NOTES]]
     if len(problems) > MAX_NOTES:
         notes.append(f"{len(problems) - MAX_NOTES} more alerts could not be read")
@@ -67,6 +67,12 @@ def parse_group(document: dict[str, object], received_at: datetime, read: ReadAl
     if truncated:
         notes.append(f"truncatedAlerts: {truncated!s:.20} alerts were left out by the sender; this body is no all-clear")
     return ParsedDelivery(tuple(signals), len(problems), tuple(notes), _receiver(document.get("receiver")))
+
+
+def _custom(error: InvalidInputError) -> InvalidInputError:
+    """Every sender's own body has a `groupKey`, whatever its version."""
+    hint = "without a groupKey this is a custom payload, which can't be read: leave out `payload` in the sender's settings"
+    return InvalidInputError(f"{error}; {hint}", field=error.field)
 
 
 def read_alert(alert: object, received_at: datetime, source: str = SOURCE) -> Signal:

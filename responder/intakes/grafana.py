@@ -33,6 +33,7 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9_]")
 _STATES = {"DatasourceNoData": "nodata", "DatasourceError": "error"}
 _REASONS = {"NoData": "nodata", "Error": "error"}  # of an alert whose rule says to fire, or to keep its state, in that case
 _REASON = "grafana_state_reason"
+_CUSTOM = "a custom payload can't be read: leave it out in the contact point"
 _LEGACY = ("evalMatches", "ruleName", "ruleId", "ruleUrl")
 
 
@@ -40,7 +41,7 @@ def parse(body: bytes, received_at: datetime, _headers: Mapping[bytes, bytes] = 
     """Read one webhook body. Raises InvalidInputError, with the field, when nothing can be made of it."""
     document = read_json(body)
     if type(document) is not dict:
-        raise InvalidInputError(f"the body must be a JSON object, not {kind_of(document)}; custom payloads can't be read")
+        raise InvalidInputError(f"the body must be a JSON object, not {kind_of(document)}; {_CUSTOM}")
     if "alerts" not in document:
         raise _no_alerts(document)
     tests = _take_out_tests(document)
@@ -55,8 +56,7 @@ def _no_alerts(document: dict[str, object]) -> InvalidInputError:
     legacy = next((name for name in _LEGACY if name in document), None)
     if legacy is not None:
         return InvalidInputError("legacy dashboard alerting can't be read: move the rule to Grafana Alerting", field=legacy)
-    hint = "a custom payload can't be read: leave it out in the contact point"
-    return InvalidInputError(f"the list of alerts is missing; {hint}", field="alerts")
+    return InvalidInputError(f"the list of alerts is missing; {_CUSTOM}", field="alerts")
 
 
 def _take_out_tests(document: dict[str, object]) -> int:

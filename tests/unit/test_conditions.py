@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -470,6 +471,63 @@ def test_of_what_arrives_together_the_dependency_is_looked_at_first() -> None:
 def test_unless_asks_nobody_either() -> None:
     subject = evaluator(rule(seconds=0, condition=ValueCondition(above=1), unless=DOWN))
     assert play(subject, [(0, down()), (1, alert("HighErrorRate", started=1, text=None))]) == [(1, "wait")]
+
+
+NO_DATA = {"grafana_state": "nodata"}
+UNDECIDED: dict[str, dict[str, Any]] = {
+    "a rule that looks at no number": {},
+    "one whose number is there all the same": {"condition": ValueCondition(above=0.01)},
+    "one part of several": {"condition": AnyOf((Part(Firing(), DOWN), Part(Firing(), ())))},
+}
+
+
+@pytest.mark.parametrize("fields", UNDECIDED.values(), ids=UNDECIDED)
+def test_an_alert_that_grafana_could_not_evaluate_asks(fields: dict[str, Any]) -> None:
+    subject = evaluator(rule(seconds=0, **fields))
+    [decision] = send(subject, 0, alert("HighErrorRate", labels=NO_DATA))
+    assert (decision.kind, decision.response, decision.inconclusive) == (RESPOND, Response.NOTIFY, True)
+    assert "HighErrorRate: Grafana could not evaluate it (nodata), so nobody knows whether it should fire" in decision.reason
+    assert not subject.is_active("errors", "app")
+    assert not subject.is_calm("errors", "app"), "no data is no all-clear"
+
+
+def test_an_alert_that_grafana_could_not_evaluate_does_not_count() -> None:
+    subject = evaluator(rule(seconds=0, condition=CountCondition(0, MINUTE)))
+    [decision] = send(subject, 0, alert("HighErrorRate", labels=NO_DATA))
+    assert (decision.kind, decision.reason) == (IGNORE, "Grafana could not evaluate it: it does not count")
+
+
+@pytest.mark.parametrize(
+    ("matcher", "acts"),
+    [
+        pytest.param('grafana_state="nodata"', True, id="the very state"),
+        pytest.param('grafana_state=~"nodata|error"', True, id="any such state"),
+        pytest.param('grafana_state!=""', True, id="whatever state it is"),
+        pytest.param('grafana_state!="error"', False, id="what an ordinary alert matches too"),
+    ],
+)
+def test_a_rule_that_asks_for_the_state_decides_for_itself(matcher: str, acts: bool) -> None:
+    subject = evaluator(rule("errors", 'alertname="HighErrorRate"', matcher, seconds=0))
+    [decision] = send(subject, 0, alert("HighErrorRate", labels=NO_DATA))
+    assert decision.response is (Response.ROLLBACK if acts else Response.NOTIFY)
+
+
+def test_data_that_goes_missing_and_comes_back() -> None:
+    """The same alert, whose rule fires in that case too: no second response, and no all-clear in between."""
+    subject = evaluator(rule(seconds=0))
+    assert kinds(send(subject, 0, alert("HighErrorRate", started=0))) == [RESPOND]
+    assert kinds(send(subject, 5, alert("HighErrorRate", started=0, labels=NO_DATA))) == [IGNORE]
+    assert not subject.is_active("errors", "app")
+    assert kinds(send(subject, 9, alert("HighErrorRate", started=0))) == [IGNORE]
+    assert subject.is_active("errors", "app")
+    assert kinds(send(subject, 12, alert("HighErrorRate", started=0, status="resolved"))) == [CLEAR]
+
+
+def test_what_holds_back_does_so_in_doubt() -> None:
+    subject = evaluator(rule(seconds=0, unless=DOWN))
+    dependency = down()
+    send(subject, 0, replace(dependency, labels={**dependency.labels, **NO_DATA}))
+    assert kinds(send(subject, 1, alert("HighErrorRate", started=1))) == [WAIT]
 
 
 def test_after_a_response_the_group_cools_down() -> None:

@@ -372,6 +372,9 @@ async def test_one_wrong_event_keeps_the_whole_list_out() -> None:
         pytest.param({"text": "an alert"}, "alerts", id="an object of somebody's own"),
         pytest.param(["an alert"], None, id="a list"),
         pytest.param({"alerts": [{"name": "A"}]}, "alerts[0].status", id="alerts of somebody's own"),
+        pytest.param(
+            {"alerts": [{"status": "firing", "labels": [["alertname", "A"]]}]}, "alerts[0].labels", id="labels of somebody's own"
+        ),
     ],
 )
 async def test_a_custom_payload_is_refused_naming_what_is_missing(path: str, payload: object, field: str | None) -> None:
@@ -379,5 +382,5 @@ async def test_a_custom_payload_is_refused_naming_what_is_missing(path: str, pay
     async with parts.client() as client:
         answer = await client.post(path, json=payload, headers=BEARER)
     assert (answer.status_code, problem_of(answer).get("field"), parts.journal.entries) == (400, field, [])
-    if field != "alerts[0].status":
-        assert "custom payload" in str(problem_of(answer)["detail"])
+    assert "custom payload" in str(problem_of(answer)["detail"])
+    assert "leave" in str(problem_of(answer)["detail"]), "it does not say what to change"
