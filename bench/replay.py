@@ -34,10 +34,11 @@ from responder.stores.record import open_record
 START = datetime(2026, 1, 1, tzinfo=UTC)
 _VALUES = [f"0.0{n}" for n in range(510, 880, 10)] + ["0.04"]  # one in forty is back below the threshold
 APPS = 100
+ALERTS = 1000
 """Alerts that come and go; each belongs to one target and one of ten rules."""
 
 
-def signals(count: int) -> Iterator[tuple[datetime, tuple[Signal, ...]]]:
+def signals(count: int, alerts: int = ALERTS) -> Iterator[tuple[datetime, tuple[Signal, ...]]]:
     """A month of groups as Alertmanager sends them: new, repeated with moving numbers, resolved; every delivery from a pair."""
     chance = random.Random(1)
     now = START
@@ -47,7 +48,7 @@ def signals(count: int) -> Iterator[tuple[datetime, tuple[Signal, ...]]]:
         now += timedelta(seconds=chance.uniform(0.5, 3))
         group: list[Signal] = []
         for _ in range(chance.choice([1, 1, 2, 5])):
-            number = chance.randrange(APPS * 10)
+            number = chance.randrange(alerts)
             began = firing.get(number)
             status = SignalStatus.FIRING
             if began is None:
@@ -78,13 +79,13 @@ def one(number: int, status: SignalStatus, began: datetime, now: datetime, value
     )
 
 
-async def write(path: Path, count: int) -> int:
+async def write(path: Path, count: int, alerts: int = ALERTS) -> int:
     database = await open_database(f"sqlite:///{path}")
     await database.close()
     connection = sqlite3.connect(path)
     rows = (
         (number, to_micros(at), EntryKind.SIGNALS.value, encode_signals(group))
-        for number, (at, group) in enumerate(signals(count), 1)
+        for number, (at, group) in enumerate(signals(count, alerts), 1)
     )
     with connection:
         connection.executemany("INSERT INTO journal (id, at, kind, body) VALUES (?, ?, ?, ?)", rows)
