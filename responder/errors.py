@@ -10,6 +10,7 @@ ResponderError
     ├── NotFoundError
     ├── ForbiddenError        a right is missing; the message names the right
     ├── RefusedError          a guard or a precondition said no
+    ├── DeniedError           whoever asks may not do this
     ├── StoppedError          a person stopped the run; the step ended at a safe point
     ├── InvalidInputError     a body or a parameter is wrong; carries the field
     ├── RulebookError         a rulebook is wrong; carries every problem found
@@ -58,7 +59,11 @@ class PermanentError(ResponderError):
 
 
 class NotFoundError(PermanentError):
-    """The object does not exist."""
+    """The object does not exist. field: what part of a body named it, None when none did."""
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class ForbiddenError(PermanentError):
@@ -67,6 +72,10 @@ class ForbiddenError(PermanentError):
 
 class RefusedError(PermanentError):
     """A guard or a precondition said no; nothing was changed."""
+
+
+class DeniedError(PermanentError):
+    """Whoever asks may not do this; the message says who may."""
 
 
 class StoppedError(PermanentError):

@@ -36,6 +36,7 @@ from responder.engine.admission import Admission
 from responder.engine.approvals import Approvals
 from responder.engine.brain import Brain
 from responder.engine.claims import Claims
+from responder.engine.commands import AuditLog, Commands
 from responder.engine.conductor import Conductor
 from responder.engine.decision_log import DecisionLog
 from responder.engine.desk import IncidentDesk
@@ -43,6 +44,7 @@ from responder.engine.evaluator import Evaluator
 from responder.engine.facts import FactFinder
 from responder.engine.last_look import LastLook
 from responder.engine.ledger_keeper import LedgerKeeper
+from responder.engine.orders import Orders
 from responder.engine.outbox import DeliveryOutcome, OutboxWorker
 from responder.engine.readings import Reader
 from responder.engine.reload import Reloader, RulebookInForce
@@ -63,12 +65,13 @@ from responder.web.app import build_app
 from responder.web.listener import listen, url_of
 from responder.web.rules import reload_document, rule_rows
 from responder.web.server import server_config
-from responder.web.services import WebServices
+from responder.web.services import PeopleServices, WebServices
 from responder.web.tokens import Tokens
 
 _log = structlog.get_logger(__name__)
 _GAUGES_EVERY = timedelta(seconds=15)
 _MAINTENANCE_EVERY = timedelta(hours=1)
+_ANSWERS_KEPT_FOR = timedelta(days=1)  # a command repeated later than this is a new one
 _ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no letters that look like digits
 
 
@@ -240,7 +243,10 @@ class _Tasks:
         now = wall_clock()
         entries = await self._service.database.journal.prune(now - timedelta(days=self._settings.journal_retention_days))
         closed = await self._service.database.incidents.prune(now - timedelta(days=self._settings.incident_retention_days))
-        _log.info("pruned", journal_entries=entries, incidents=closed)
+        said = await self._service.database.people.prune(
+            answers_before=now - _ANSWERS_KEPT_FOR, others_before=now - timedelta(days=self._settings.incident_retention_days)
+        )
+        _log.info("pruned", journal_entries=entries, incidents=closed, said=said)
 
 
 async def count_open(database: Database, metrics: Metrics) -> None:
@@ -364,7 +370,22 @@ class _Parts:
             on_changed=lambda rulebook: self._changed(rulebook, keeper, notifiers),
             on_outcome=metrics.rulebook_reload_ok.set,
         )
-        app = build_app(self._web(brain, desk, reloader))
+        audit = AuditLog(database.people, wall_clock)
+        people = PeopleServices(
+            Commands(desk=desk, brain=brain, restraint=restraint, audit=audit, pulse=pulse, clock=wall_clock),
+            Orders(
+                desk=desk,
+                incidents=database.incidents,
+                brain=brain,
+                admission=admission,
+                restraint=restraint,
+                audit=audit,
+                rulebook=lambda: self._in_force.rulebook,
+                clock=wall_clock,
+            ),
+            database.people,
+        )
+        app = build_app(self._web(brain, desk, reloader, people))
         server = _Server(server_config(app, host=self._settings.host, port=self._settings.port))
         service = Service(url_of(listener), reloader, database, brain, desk, started, server, reader)
         return service, _Tasks(service, outbox, keeper, self._settings, metrics)
@@ -399,7 +420,7 @@ class _Parts:
         warn_about_notifiers(rulebook, notifiers)
         warn_about_prometheus(rulebook, self._settings)
 
-    def _web(self, brain: Brain, desk: IncidentDesk, reloader: Reloader) -> WebServices:
+    def _web(self, brain: Brain, desk: IncidentDesk, reloader: Reloader, people: PeopleServices) -> WebServices:
         return WebServices(
             journal=self._database.journal,
             incidents=self._database.incidents,
@@ -417,6 +438,7 @@ class _Parts:
             report_document=report_document,
             progress_of=desk.progress_of,
             reload=lambda: reload_document(reloader),
+            people=people,
         )
 
     def _targets(self) -> Mapping[str, Target]:

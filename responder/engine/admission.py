@@ -15,7 +15,7 @@ from responder.domain.guard import Verdict
 from responder.domain.incident import Incident, IncidentEvent, IncidentStatus, said_by
 from responder.domain.notification import Moment
 from responder.domain.ordered import judge_for
-from responder.domain.plan import Plan, Step, missing_inputs
+from responder.domain.plan import Plan, missing_inputs
 from responder.domain.selection import Choice, describe
 from responder.domain.target import Mode, Target
 from responder.domain.version import Pin, WorkloadState
@@ -32,9 +32,13 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class _Judgement:
-    """What the guards say about every target that the plan rolls back."""
+class Judgement:
+    """What the guards say about every target that the plan rolls back. verdicts: by target. refusals: reasons, of whatever kind.
 
+    observed: a target is in observe mode: whatever the guards say, nothing is done.
+    """
+
+    verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
     pins: dict[str, Pin] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
     events: list[IncidentEvent] = field(default_factory=list)
@@ -79,14 +83,14 @@ class Admission:
         judgement = None
         if incident.run_started_at is None and (is_waiting or self._waits(incident)):
             if not is_waiting:
-                judgement = await self._judge(incident)
+                judgement = await self.judge(incident)
                 if await self._declined(incident, judgement):
                     return False
                 await self._expect(incident.id, judgement)
             if not await self._wait(incident.id):
                 return False
             incident = await self._get(incident.id)
-        judgement = await self._judge(incident)
+        judgement = await self.judge(incident)
         if await self._declined(incident, judgement):
             return False
         await self._go(incident, judgement)
@@ -97,7 +101,7 @@ class Admission:
     def _waits(self, incident: Incident) -> bool:
         return incident.asks is not None or bool(incident.grace)
 
-    async def _expect(self, incident_id: str, judgement: _Judgement) -> None:
+    async def _expect(self, incident_id: str, judgement: Judgement) -> None:
         """Put on record what people are asked about."""
         pins = judgement.pins
         await self._desk.change(incident_id, lambda known: replace(known, pins=dict(pins)), judgement.events)
@@ -139,9 +143,12 @@ class Admission:
 
     # --- guards --------------------------------------------------------------------------------------------------
 
-    async def _judge(self, incident: Incident) -> _Judgement:
-        """Ask the guards about every target the plan rolls back, and pin the versions."""
-        judgement = _Judgement()
+    async def judge(self, incident: Incident, *, claim: bool = True) -> Judgement:
+        """Ask the guards about every target the plan rolls back, and pin the versions.
+
+        claim: take these targets for the incident; without it nothing is changed, not even in memory.
+        """
+        judgement = Judgement()
         if incident.plan is not None:
             judgement.refusals += missing_inputs(incident.plan, incident.inputs)
         names = rollback_targets(incident)
@@ -151,9 +158,10 @@ class Admission:
             if target is None:
                 judgement.refusals.append(f"target {name} is not declared any more")
                 continue
-            acting = self._claims.take(name, incident.id)
+            acting = self._claims.take(name, incident.id) if claim else self._claims.holder(name)
             facts = await self._facts.gather(target, incident, still_firing=firing, acting=acting)
             verdicts, choice = judge_for(facts, incident.order, chooses=name == incident.target)
+            judgement.verdicts[name] = verdicts
             judgement.events.append(self._guards_event(name, verdicts))
             judgement.refusals += [verdict.reason for verdict in verdicts if not verdict.passes]
             if facts.state is not None and choice.version is not None:
@@ -174,7 +182,7 @@ class Admission:
 
     # --- what becomes of it --------------------------------------------------------------------------------------
 
-    async def _declined(self, incident: Incident, judgement: _Judgement) -> bool:
+    async def _declined(self, incident: Incident, judgement: Judgement) -> bool:
         if judgement.observed or judgement.refusals:
             await self._decline(incident, judgement)
             return True
@@ -189,7 +197,7 @@ class Admission:
             return held
         return self._restraint.silence(incident.trigger_labels, incident.target, incident.rule, self._clock())
 
-    async def _put_off(self, incident: Incident, judgement: _Judgement, stay: Stay) -> None:
+    async def _put_off(self, incident: Incident, judgement: Judgement, stay: Stay) -> None:
         """Closed, and its identities are free again: what still fires when the stay is over has its turn then."""
 
         def put_off(known: Incident) -> Incident:
@@ -200,7 +208,7 @@ class Admission:
         event = self._desk.event(stay.status.value, stay.reason)
         await self._desk.change(incident.id, put_off, [*judgement.events, event], [Tell(Moment.NOTICE, text, closes=True)])
 
-    async def _decline(self, incident: Incident, judgement: _Judgement) -> None:
+    async def _decline(self, incident: Incident, judgement: Judgement) -> None:
         pins, observed = judgement.pins, judgement.observed
         if judgement.refusals:
             reason = "; ".join(dict.fromkeys(judgement.refusals))
@@ -219,7 +227,7 @@ class Admission:
             [Tell(Moment.NOTICE, text, closes=True)],
         )
 
-    async def _go(self, incident: Incident, judgement: _Judgement) -> None:
+    async def _go(self, incident: Incident, judgement: Judgement) -> None:
         pins = judgement.pins
         text = f"Changing {_changes(pins)}." if pins else f"Running the plan {incident.plan.name if incident.plan else ''}."
         pinned = [

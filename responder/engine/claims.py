@@ -17,6 +17,10 @@ class Claims:
         holder = self._holders.setdefault(target, incident_id)
         return "" if holder == incident_id else holder
 
+    def holder(self, target: str) -> str:
+        """The incident that has claimed the target, "" for none."""
+        return self._holders.get(target, "")
+
     def let_go(self, incident_id: str) -> None:
         """Everything that this incident holds."""
         for target in [target for target, holder in self._holders.items() if holder == incident_id]:

@@ -201,10 +201,11 @@ class IncidentDesk:
             self.stop_of(incident_id).set()
         if known.is_open and not edited.is_open:
             _log.info("incident_closed", incident=edited.id, status=edited.status.value, reason=edited.reason)
+            self._on_closed(edited)
+        if not edited.is_open:
             self._locks.pop(incident_id, None)
             self._progress.pop(incident_id, None)
             self._stops.pop(incident_id, None)
-            self._on_closed(edited)
         return edited
 
     async def get(self, incident_id: str) -> Incident | None:

@@ -45,7 +45,10 @@ class Admission:
 
 
 def by_token(tokens: Tokens) -> Admission:
-    return Admission(lambda headers: tokens.admit(headers, SENDERS))
+    def headers(given: Headers) -> None:
+        tokens.admit(given, SENDERS)
+
+    return Admission(headers)
 
 
 def by_path() -> Admission:

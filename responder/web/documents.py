@@ -6,9 +6,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from responder.domain.incident import Incident, IncidentEvent, StepRecord
+from responder.domain.guard import Verdict
+from responder.domain.incident import Approval, Incident, IncidentEvent, Order, StepRecord, Word
+from responder.domain.people import AuditEntry, Hold, Suppression
 from responder.domain.target import ArgoCdRef, CheckoutRef, ComposeRef, HelmRef, Place, Target, WorkloadRef
-from responder.domain.version import Version, WorkloadState
+from responder.domain.version import Pin, Version, WorkloadState
+from responder.engine.orders import Preview
 
 Document = dict[str, object]
 
@@ -26,7 +29,7 @@ def incident_document(incident: Incident, events: Sequence[IncidentEvent] | None
         "reason": incident.reason,
         "opened_at": time_text(incident.opened_at),
         "closed_at": time_text(incident.closed_at),
-        "pinned": {"from": _pinned(pin.from_version), "to": _pinned(pin.to_version)} if pin else None,
+        "pinned": _pinned_pair(pin) if pin else None,
         "plan": incident.plan.name if incident.plan else None,
         "trigger": {
             "labels": dict(incident.trigger_labels),
@@ -39,11 +42,71 @@ def incident_document(incident: Incident, events: Sequence[IncidentEvent] | None
         "acted_at": time_text(incident.acted_at),
         "recovered_at": time_text(incident.recovered_at),
         "monitor_until": time_text(incident.monitor_until),
+        "countdown_until": time_text(incident.countdown_until),
+        "approvals": [_approval(approval) for approval in incident.approvals],
+        "order": _order(incident.order) if incident.order else None,
+        "inputs": dict(incident.inputs),
+        "cancel": _word(incident.cancel),
+        "acknowledged": _word(incident.acknowledged),
         "steps": [_step(step) for step in incident.steps],
     }
     if events is not None:
         document["events"] = [_event(event) for event in events]
     return document
+
+
+def suppression_document(suppression: Suppression) -> Document:
+    return {
+        "id": suppression.id,
+        "matchers": [str(matcher) for matcher in suppression.matchers],
+        "until": time_text(suppression.until),
+        "reason": suppression.reason,
+        "by": suppression.by,
+        "created_at": time_text(suppression.created_at),
+        "ended": _word(suppression.ended),
+    }
+
+
+def hold_document(hold: Hold) -> Document:
+    return {"held": hold.held, "reason": hold.reason, "by": hold.by, "at": time_text(hold.at)}
+
+
+def audit_document(number: int, entry: AuditEntry) -> Document:
+    return {
+        "number": number,
+        "at": time_text(entry.at),
+        "by": entry.by,
+        "action": entry.action,
+        "subject": entry.subject,
+        "outcome": entry.outcome,
+        "text": entry.text,
+    }
+
+
+def preview_document(preview: Preview) -> Document:
+    """What a dry run answers."""
+    pin = preview.pins.get(preview.request.target)
+    return {
+        "dry_run": True,
+        "would": "refuse" if preview.refusals else "observe" if preview.observed else "roll back",
+        "target": preview.request.target,
+        "reason": "; ".join(preview.refusals),
+        "refusals": list(preview.refusals),
+        "may_override": list(preview.may_override),
+        "pinned": _pinned_pair(pin) if pin else None,
+        "guards": guards_document(preview.verdicts),
+        "plan": preview.plan.name,
+        "steps": [{"name": step.name, "uses": step.uses} for step in preview.plan.walk()],
+        "verify": [{"name": step.name, "uses": step.uses} for step in preview.verified()],
+    }
+
+
+def guards_document(verdicts: Mapping[str, Sequence[Verdict]]) -> Document:
+    """By target."""
+    return {
+        target: [{"guard": one.guard, "outcome": one.outcome, "reason": one.reason} for one in found]
+        for target, found in verdicts.items()
+    }
 
 
 def target_document(target: Target) -> Document:
@@ -76,6 +139,38 @@ def versions_document(target: str, state: WorkloadState) -> Document:
         },
         "versions": [_version(version) for version in state.history],
     }
+
+
+def _pinned_pair(pin: Pin) -> Document:
+    return {"from": _pinned(pin.from_version), "to": _pinned(pin.to_version)}
+
+
+def _approval(approval: Approval) -> Document:
+    return {
+        "step": approval.step,
+        "by": list(approval.by),
+        "asked_at": time_text(approval.asked_at),
+        "expires_at": time_text(approval.expires_at),
+        "given": _word(approval.given),
+        "denied": _word(approval.denied),
+    }
+
+
+def _order(order: Order) -> Document:
+    return {
+        "by": order.by,
+        "reason": order.reason,
+        "version": order.version,
+        "revision": order.revision,
+        "immediate": order.immediate,
+        "skip_validation": order.skip_validation,
+        "create_backup": order.create_backup,
+        "override": list(order.override),
+    }
+
+
+def _word(word: Word | None) -> Document | None:
+    return None if word is None else {"by": word.by, "at": time_text(word.at), "reason": word.reason}
 
 
 def _pinned(version: Version) -> Document:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as made_by
 from datetime import timedelta
 from http import HTTPStatus
 
@@ -13,6 +14,7 @@ from starlette.responses import Response
 
 from responder.errors import (
     ConflictError,
+    DeniedError,
     ForbiddenError,
     InvalidInputError,
     NotFoundError,
@@ -29,7 +31,7 @@ RETRY_AFTER = timedelta(seconds=5)
 class Problem:
     """field: what part of the request is wrong, None when it is not about one part.
 
-    problems: one line each, when there are several.
+    problems: one line each, when there are several. more: further members of the document.
     """
 
     status: int
@@ -37,6 +39,7 @@ class Problem:
     field: str | None = None
     headers: tuple[Header, ...] = ()
     problems: tuple[str, ...] = ()
+    more: Mapping[str, object] = made_by(default_factory=dict)
 
     def body(self) -> bytes:
         document: dict[str, object] = {
@@ -49,7 +52,7 @@ class Problem:
             document["field"] = self.field
         if self.problems:
             document["problems"] = self.problems
-        return orjson.dumps(document)
+        return orjson.dumps({**document, **self.more})
 
     def response(self) -> Response:
         return Response(self.body(), self.status, dict(self.headers), media_type="application/problem+json")
@@ -69,14 +72,16 @@ class ProblemError(Exception):
 INTERNAL = Problem(500, "an unexpected error; the service's log has the details")
 
 
-def problem_of(error: ResponderError) -> Problem:
+def problem_of(error: ResponderError) -> Problem:  # noqa: PLR0911 (a table)
     """How an error of ours is told to the caller."""
     text = str(error)
     match error:
         case InvalidInputError():
             return Problem(400, text, error.field)
         case NotFoundError():
-            return Problem(404, text)
+            return Problem(404, text, error.field)
+        case DeniedError():
+            return Problem(403, text)
         case RefusedError() | ConflictError():
             return Problem(409, text)
         case ForbiddenError():  # the service lacks a right, not the caller

@@ -10,7 +10,9 @@ from typing import Protocol
 from responder.domain.incident import Incident, IncidentEvent
 from responder.domain.target import Target
 from responder.domain.version import WorkloadState
-from responder.ports import Clock, Incidents, Journal
+from responder.engine.commands import Commands
+from responder.engine.orders import Orders
+from responder.ports import Clock, Incidents, Journal, People
 from responder.web.admission import SenderSecrets
 from responder.web.tokens import Tokens
 
@@ -28,6 +30,15 @@ class WebMetrics(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PeopleServices:
+    """What people may tell the service, and the record of what they did."""
+
+    commands: Commands
+    orders: Orders
+    people: People
+
+
+@dataclass(frozen=True, slots=True)
 class WebServices:
     """targets: the declared ones, by name. versions: facts about one declared target, freshly read.
 
@@ -36,6 +47,7 @@ class WebServices:
     progress_of: how far the step in flight of an open incident is, "" when unknown.
     readiness: whether the service can do its work, and the facts behind it.
     render_report, report_document: the report as Markdown and as JSON-able values.
+    people: None: this service takes no commands.
     body_limit: bytes. body_within: how long a sender may take for one body.
     """
 
@@ -52,6 +64,7 @@ class WebServices:
     report_document: Callable[[Incident, Sequence[IncidentEvent]], Mapping[str, object]]
     progress_of: Callable[[str], str] = lambda _: ""
     reload: Callable[[], Awaitable[Mapping[str, object]]] | None = None
+    people: PeopleServices | None = None
     sender_secrets: SenderSecrets = field(default_factory=SenderSecrets)
     body_limit: int = 16 * 1024 * 1024
     body_within: timedelta = timedelta(seconds=30)

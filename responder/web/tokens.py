@@ -9,6 +9,7 @@ from functools import lru_cache
 from hmac import compare_digest
 from ipaddress import ip_address
 
+from responder.domain.people import Actor
 from responder.web.problems import Problem
 
 
@@ -21,6 +22,9 @@ class Role(StrEnum):
 SENDERS = frozenset({Role.WEBHOOK})
 READERS = frozenset({Role.VIEWER, Role.OPERATOR})
 OPERATORS = frozenset({Role.OPERATOR})
+
+_LOCAL = Actor("local", frozenset(role.value for role in Role))
+"""Whoever is at this machine, when there are no tokens."""
 
 _CHALLENGE = (("WWW-Authenticate", 'Bearer realm="responder"'),)
 _WRONG = (("WWW-Authenticate", 'Bearer realm="responder", error="invalid_token"'),)
@@ -40,11 +44,11 @@ class Tokens:
         given = {Role.WEBHOOK: webhook, Role.VIEWER: viewer, Role.OPERATOR: operator}
         return cls({role: token.encode() for role, token in given.items() if token})
 
-    def admit(self, headers: Mapping[bytes, bytes], roles: frozenset[Role]) -> None:
-        """Return when the request carries a token of one of the roles. Raises ProblemError otherwise."""
+    def admit(self, headers: Mapping[bytes, bytes], roles: frozenset[Role]) -> Actor:
+        """Who it is, when the request carries a token of one of the roles. Raises ProblemError otherwise."""
         if not self.by_role:
             _admit_local(headers)
-            return
+            return _LOCAL
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer" or not given:
             raise Problem(401, "a token is needed: Authorization: Bearer <token>", headers=_CHALLENGE).error()
@@ -55,6 +59,7 @@ class Tokens:
             raise Problem(401, "this token is not known", headers=_WRONG).error()
         if not held & roles:
             raise Problem(403, f"this token may not do that; it takes the token for: {', '.join(sorted(roles))}").error()
+        return Actor(min(held & roles).value, frozenset(role.value for role in held))
 
 
 def _admit_local(headers: Mapping[bytes, bytes]) -> None:

@@ -24,11 +24,13 @@ from responder.engine.admission import Admission
 from responder.engine.approvals import Approvals
 from responder.engine.brain import Brain
 from responder.engine.claims import Claims
+from responder.engine.commands import AuditLog, Commands
 from responder.engine.conductor import Conductor
 from responder.engine.desk import IncidentDesk
 from responder.engine.evaluator import Evaluator
 from responder.engine.facts import FactFinder
 from responder.engine.last_look import LastLook
+from responder.engine.orders import Orders
 from responder.engine.restraint import Restraint
 from responder.engine.runner import StepRunner
 from responder.engine.second_look import SecondLook
@@ -172,6 +174,8 @@ class World:
     _brain: asyncio.Task[None] | None = None
     brain: Brain = field(init=False)
     desk: IncidentDesk = field(init=False)
+    commands: Commands = field(init=False)
+    orders: Orders = field(init=False)
 
     async def start(self) -> None:
         database = self.database
@@ -218,20 +222,21 @@ class World:
             clock=wall,
             secrets=("hunter2",),
         )
+        admission = Admission(
+            desk=desk,
+            facts=facts,
+            approvals=approvals,
+            restraint=restraint,
+            claims=claims,
+            targets=lambda: self.rules.targets,
+            still_firing=brain.still_firing,
+            has_cleared=brain.has_cleared,
+            clock=wall,
+        )
         conductor = Conductor(
             desk=desk,
             runner=runner,
-            admission=Admission(
-                desk=desk,
-                facts=facts,
-                approvals=approvals,
-                restraint=restraint,
-                claims=claims,
-                targets=lambda: self.rules.targets,
-                still_firing=brain.still_firing,
-                has_cleared=brain.has_cleared,
-                clock=wall,
-            ),
+            admission=admission,
             claims=claims,
             has_cleared=brain.has_cleared,
             pulse=pulse,
@@ -239,6 +244,18 @@ class World:
             goes_on=look.goes_on if look else None,
         )
         brain.employ(desk, conductor, restraint)
+        audit = AuditLog(database.people, wall)
+        self.commands = Commands(desk=desk, brain=brain, restraint=restraint, audit=audit, pulse=pulse, clock=wall)
+        self.orders = Orders(
+            desk=desk,
+            incidents=database.incidents,
+            brain=brain,
+            admission=admission,
+            restraint=restraint,
+            audit=audit,
+            rulebook=lambda: self.rules,
+            clock=wall,
+        )
         await brain.recover()
         self.brain = brain
         self.desk = desk

@@ -1,0 +1,228 @@
+"""What people may tell the service to do. Every command is on record, with who gave it, before it is answered.
+
+A command that does not apply says what state things are in. The same command by the same person changes nothing a second time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+import structlog
+
+from responder.domain.incident import OPEN_STATUSES, Approval, Incident, IncidentStatus, Word, said_by
+from responder.domain.matcher import Matcher
+from responder.domain.notification import Moment
+from responder.domain.people import Actor, AuditEntry, Hold, Suppression
+from responder.engine.approvals import answered, open_approvals
+from responder.engine.brain import Brain
+from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.restraint import Restraint
+from responder.engine.watch import Pulse
+from responder.errors import DeniedError, NotFoundError, PermanentError, RefusedError
+from responder.ports import Clock, People
+
+_log = structlog.get_logger(__name__)
+T = TypeVar("T")
+_KINDS = {"approve": "approved", "reject": "rejected", "cancel": "cancel_asked", "acknowledge": "acknowledged"}
+"""Events by the command that makes them."""
+
+
+class _NothingToDoError(Exception):
+    """The same person has said the same before."""
+
+    def __init__(self, incident: Incident) -> None:
+        super().__init__(incident.id)
+        self.incident = incident
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLog:
+    """Writes down who did what, and how it ended."""
+
+    people: People
+    clock: Clock
+
+    async def noting(self, actor: Actor, action: str, subject: str, what: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Do the work; its outcome is in the log when this returns or raises."""
+        try:
+            done = await work()
+        except PermanentError as error:
+            await self.note(actor, action, subject, "denied" if isinstance(error, DeniedError) else "refused", f"{what}: {error}")
+            raise
+        await self.note(actor, action, subject, "done", what)
+        return done
+
+    async def note(self, actor: Actor, action: str, subject: str, outcome: str, text: str) -> None:
+        _log.info("command", by=actor.name, action=action, subject=subject, outcome=outcome, text=text)
+        await self.people.note(AuditEntry(self.clock(), actor.name, action, subject, outcome, text))
+
+
+class Commands:
+    """Answers to incidents, suppressions, the hold. Forcing a rollback: see `orders`."""
+
+    def __init__(
+        self, *, desk: IncidentDesk, brain: Brain, restraint: Restraint, audit: AuditLog, pulse: Pulse, clock: Clock
+    ) -> None:
+        self._desk = desk
+        self._brain = brain
+        self._restraint = restraint
+        self._audit = audit
+        self._pulse = pulse
+        self._clock = clock
+
+    # --- one incident --------------------------------------------------------------------------------------------
+
+    async def approve(self, incident_id: str, actor: Actor, reason: str = "", step: str | None = None) -> Incident:
+        """Say yes to what waits for approval. step: which request, None for the oldest; "" is the start of the run."""
+        word = Word(actor.name, self._clock(), reason)
+        edit = partial(_answer, actor=actor, step=step, given=word)
+        return await self._say(incident_id, actor, "approve", said_by("approved", word), edit)
+
+    async def reject(self, incident_id: str, actor: Actor, reason: str = "", step: str | None = None) -> Incident:
+        """Say no to what waits for approval."""
+        word = Word(actor.name, self._clock(), reason)
+        edit = partial(_answer, actor=actor, step=step, denied=word)
+        return await self._say(incident_id, actor, "reject", said_by("rejected", word), edit)
+
+    async def cancel(self, incident_id: str, actor: Actor, reason: str = "") -> Incident:
+        """Stop it: what waits ends at once, a run ends at its next safe point. Answered before that has happened."""
+        word = Word(actor.name, self._clock(), reason)
+
+        def cancelled(known: Incident) -> Incident:
+            if known.cancel is not None and known.cancel.by == actor.name:
+                raise _NothingToDoError(known)
+            if not known.is_open:
+                raise RefusedError(f"it is closed: {_state(known)}")
+            if known.cancel is not None:
+                raise RefusedError(f"it is being stopped: {said_by('cancelled', known.cancel)}")
+            if known.failure:
+                raise RefusedError(f"it has failed, and what its plan does then is running: {known.failure}")
+            return replace(known, cancel=word)
+
+        return await self._say(incident_id, actor, "cancel", said_by("cancelled", word), cancelled)
+
+    async def acknowledge(self, incident_id: str, actor: Actor, reason: str = "") -> Incident:
+        """Say that somebody has it in hand; also of one that is closed and was left to people."""
+        word = Word(actor.name, self._clock(), reason)
+
+        def acknowledged(known: Incident) -> Incident:
+            if known.acknowledged is not None and known.acknowledged.by == actor.name:
+                raise _NothingToDoError(known)
+            if known.acknowledged is not None:
+                raise RefusedError(said_by("it is acknowledged", known.acknowledged))
+            if known.status in (IncidentStatus.RESOLVED, IncidentStatus.SUPPRESSED):
+                raise RefusedError(f"there is nothing to have in hand: {_state(known)}")
+            return replace(known, acknowledged=word)
+
+        return await self._say(incident_id, actor, "acknowledge", said_by("acknowledged", word), acknowledged)
+
+    async def _say(
+        self, incident_id: str, actor: Actor, action: str, text: str, edit: Callable[[Incident], Incident]
+    ) -> Incident:
+        async def work() -> Incident:
+            if await self._desk.get(incident_id) is None:
+                raise NotFoundError("no incident has this id")
+            # Who presses a button wants to see that it was heard, and the others who it was.
+            told = [Tell(Moment.NOTICE, f"{text[:1].upper()}{text[1:]}.", closes=False)]
+            try:
+                return await self._desk.change(incident_id, edit, [self._desk.event(_KINDS[action], text, by=actor.name)], told)
+            except _NothingToDoError as same:
+                return same.incident
+
+        incident = await self._audit.noting(actor, action, incident_id, text, work)
+        self._brain.lead(incident)
+        self._pulse.beat()
+        return incident
+
+    # --- suppressions --------------------------------------------------------------------------------------------
+
+    async def suppress(
+        self, actor: Actor, matchers: Sequence[Matcher], until: datetime, reason: str, key: str = ""
+    ) -> Suppression:
+        """key: the same key by the same person is the same suppression."""
+        now = self._clock()
+        made = Suppression(self._suppression_id(actor, key, now), tuple(matchers), until, reason, actor.name, now)
+        what = f"suppress {', '.join(map(str, matchers))} until {until.isoformat()}: {reason}"
+        suppression = await self._audit.noting(actor, "suppress", made.id, what, lambda: self._restraint.suppress(made))
+        await self._brain.look_again()
+        return suppression
+
+    async def end_suppression(self, suppression_id: str, actor: Actor, reason: str = "") -> Suppression:
+        word = Word(actor.name, self._clock(), reason)
+
+        async def work() -> Suppression:
+            ended = await self._restraint.end(suppression_id, word)
+            if ended is None:
+                raise NotFoundError("no suppression in force has this id")
+            return ended
+
+        what = said_by("ended", word)
+        ended = await self._audit.noting(actor, "end_suppression", suppression_id, what, work)
+        await self._brain.look_again()
+        return ended
+
+    def suppressions(self) -> list[Suppression]:
+        """Those in force, oldest first."""
+        return self._restraint.suppressions(self._clock())
+
+    def _suppression_id(self, actor: Actor, key: str, now: datetime) -> str:
+        if key:
+            return f"sup_{hashlib.sha256(f'{actor.name}|{key}'.encode()).hexdigest()[:15]}"
+        return self._desk.new_id(now).replace("inc_", "sup_", 1)
+
+    # --- hold ----------------------------------------------------------------------------------------------------
+
+    @property
+    def hold(self) -> Hold:
+        return self._restraint.hold
+
+    async def turn_hold(self, actor: Actor, *, held: bool, reason: str) -> Hold:
+        """The same word again changes nothing: the first one's reason stays."""
+        turned = Hold(held, reason, actor.name, self._clock())
+        what = said_by("held" if held else "let go", Word(actor.name, self._clock(), reason))
+        hold = await self._audit.noting(
+            actor, "hold" if held else "release", "hold", what, lambda: self._restraint.turn_hold(turned)
+        )
+        await self._brain.look_again()
+        return hold
+
+
+def _answer(
+    incident: Incident, *, actor: Actor, step: str | None, given: Word | None = None, denied: Word | None = None
+) -> Incident:
+    """The incident with the request that is meant answered; the same person's same answer once more is no news."""
+    asked = [one for one in incident.approvals if step is None or one.step == step]
+    if not any(one in asked for one in open_approvals(incident)):
+        said = [one.given if given is not None else one.denied for one in asked]
+        if any(word is not None and word.by == actor.name for word in said):
+            raise _NothingToDoError(incident)
+    request = _request(incident, actor, asked)
+    return answered(incident, request.step, given=given, denied=denied)
+
+
+def _request(incident: Incident, actor: Actor, asked: Sequence[Approval]) -> Approval:
+    """The oldest of these that is open. Raises RefusedError or DeniedError."""
+    if not incident.is_open:
+        raise RefusedError(f"it is closed: {_state(incident)}")
+    if incident.cancel is not None:
+        raise RefusedError(f"it is being stopped: {said_by('cancelled', incident.cancel)}")
+    waiting = [one for one in open_approvals(incident) if one in asked]
+    if not waiting:
+        raise RefusedError(f"nothing waits for approval: {_state(incident)}")
+    request = waiting[0]
+    if not actor.is_among(request.by):
+        raise DeniedError(f"{actor.name} may not: it waits for {' or '.join(request.by)}")
+    return request
+
+
+def _state(incident: Incident) -> str:
+    given = next((one.given for one in reversed(incident.approvals) if one.given is not None), None)
+    if incident.status in OPEN_STATUSES:
+        said = f", {said_by('approved', given)}" if given is not None and given.by else ""
+        return f"{incident.status.value.replace('_', ' ')}{said}"
+    return f"{incident.status.value}: {incident.reason}"
