@@ -145,13 +145,13 @@ class _Reader:
     def _alert(self, row: list[Any], kind: type[Member]) -> Alert:
         alert = _words(self._table, row)
         members = []
-        for index, target, text, verdict, since, value, wake in row[-1]:
+        for index, target, text, verdict, since, value, wake, wants in row[-1]:
             member = kind(alert, self._table.watches[index], target, text, unpack(since))
             member.verdict = Verdict(verdict)
             member.value = value
             members.append(member)
             self._join(member)
-            if member.watch.queries and (wake is not None or not isinstance(member, EventMember)):
+            if wants:
                 self._state.membership.measurements.attach(member, alert.labels)
             if isinstance(member, EventMember) and wake is not None:
                 order = (index, text, alert.id)
@@ -213,6 +213,7 @@ def _alert_row(alert: Alert) -> list[object]:
             pack(m.since),
             m.value,
             _pack(m.wake) if isinstance(m, EventMember) else None,
+            bool(m.wants),
         ]
         for m in alert.members
     ]

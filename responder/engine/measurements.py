@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 from responder.domain.decision import Decision
 from responder.domain.measurement import Measurement
@@ -133,9 +133,10 @@ class Measurements:
             one.wake = None
         else:
             self._timers.set(one, at + LASTS, RANK, one.order)
+        begins = [(member.since if is_first else at, member.alert.id, member.rank, member.watch.index) for member in one.members]
         decisions = []
-        for member in sorted(one.members, key=_age):
-            decision = self._judge(member, member.since if is_first else at, now)
+        for (since, *_), member in sorted(zip(begins, one.members, strict=True), key=itemgetter(0)):
+            decision = self._judge(member, since, now)
             if decision is not None:
                 decisions.append(decision)
         return decisions

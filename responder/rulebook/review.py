@@ -83,8 +83,8 @@ def _about_window(step: Step) -> Iterator[str]:
     needed = window_of(str(step.parameters.get("query", ""))) + (held if isinstance(held, timedelta) else timedelta(0))
     if needed >= step.timeout:
         yield (
-            f"step {step.name} waits until its query's range has passed since the rollback, {format_duration(needed)} with `for`, "
-            f"and its timeout is {format_duration(step.timeout)}: give it a longer `timeout`, or `wait_for_window: false`"
+            f"step {step.name} waits for its query to look past the rollback, {format_duration(needed)} with `for`; "
+            f"its timeout is {format_duration(step.timeout)}: give it a longer `timeout`, or `wait_for_window: false`"
         )
 
 

@@ -80,6 +80,18 @@ class Standing:
 
 
 @dataclass
+class Answer:
+    """What is known of one query for as long as somebody wants it. at: of the last news, None before the first."""
+
+    since: datetime
+    at: datetime | None = None
+    number: float | None = None
+
+
+PATIENCE, LASTS = timedelta(seconds=15), timedelta(seconds=75)
+
+
+@dataclass
 class Oracle:
     rulebook: Rulebook
     history: list[tuple[Signal, datetime]] = field(default_factory=list)
@@ -92,6 +104,8 @@ class Oracle:
     ill: dict[str, datetime] = field(default_factory=dict)
     acted: dict[str, datetime] = field(default_factory=dict)
     last_outbreak: datetime | None = None
+    answers: dict[str, Answer] = field(default_factory=dict)
+    measured: dict[tuple[str, int, str, str, datetime], tuple[bool | None, datetime]] = field(default_factory=dict)
     bases: set[datetime] = field(default_factory=set)
     now: datetime = BEFORE
     changed: bool = False
@@ -128,6 +142,15 @@ class Oracle:
             )
         return None
 
+    def read(self, query: str, number: float | None, now: datetime) -> list[Outcome]:
+        """Prometheus answered. Only queries of alerts are known here, not those of point events."""
+        found = self.pass_time(now)
+        if query in self.answers:
+            self.answers[query].at, self.answers[query].number = now, number
+            self.bases.add(now)
+            found += self._look(now, arrived=True)
+        return sorted(found, key=repr)
+
     def act(self, target: str, at: datetime) -> None:
         self.acted[target] = at
         self.bases.add(at)
@@ -153,6 +176,7 @@ class Oracle:
             found |= {rule.hold, rule.hold + rule.active_for, rule.keep_firing_for, rule.cooldown, rule.settle}
             for leaf in self._leaves(rule):
                 found |= {getattr(leaf.condition, name) for name in ("within", "after") if hasattr(leaf.condition, name)}
+                found |= {PATIENCE, LASTS} if _queries(leaf) else set()
         return found - {timedelta(0)}
 
     # --- groups ---------------------------------------------------------------------------------------------------------
@@ -161,6 +185,7 @@ class Oracle:
         """Read everything again: first who belongs where, then who responds."""
         found: list[Outcome] = []
         self.changed = False
+        self._measure(now)
         for rule in self.rulebook.rules:
             self._look_at_gate(rule, now)
         places = {
@@ -268,6 +293,50 @@ class Oracle:
         opener = standing.opener
         return f"{key[0]}|{key[1]}|{opener.key}@{opener.start.isoformat()}{'|ask' if standing.asking else ''}"
 
+    # --- numbers from queries -------------------------------------------------------------------------------------------
+
+    def _measure(self, now: datetime) -> None:
+        """What is wanted, what has become too old, and what that makes of every alert."""
+        present = {
+            (leaf.rule.name, leaf.number, group, key, start): (leaf, target, deliveries)
+            for rule in self.rulebook.rules
+            for leaf in self._leaves(rule)
+            if _queries(leaf)
+            for target, group in self._groups(rule, [leaf])
+            for key in sorted({s.key for s, _ in self.history})
+            for start, _, ended, deliveries in self._episodes(key, self.history)
+            if ended is None and _matches(leaf, deliveries[-1][0]) and (target, group) in self._group_of(rule, deliveries[-1][0])
+        }
+        asked = {place: _asked(leaf, target, deliveries[-1][0]) for place, (leaf, target, deliveries) in present.items()}
+        wanted = {query for queries in asked.values() for query in queries}
+        self.answers = {query: one for query, one in self.answers.items() if query in wanted}
+        for query in wanted:
+            if query not in self.answers:
+                self.answers[query] = Answer(now)
+                self.bases.add(now)
+            one = self.answers[query]
+            if (one.at is None and one.since + PATIENCE <= now) or (one.at is not None and one.at + LASTS <= now):
+                one.at, one.number = one.at or now, None
+        self.measured = {place: was for place, was in self.measured.items() if place in present}
+        for place, (leaf, _, deliveries) in present.items():
+            answers = [self.answers[query] for query in asked[place]]
+            if any(one.at is None for one in answers):
+                continue
+            holds = _judge_numbers(leaf, deliveries[-1][0], [one.number for one in answers])
+            first = min(place[-1], deliveries[0][1])
+            was = self.measured.get(place)
+            if was is None:
+                self.measured[place] = (holds, first)
+            elif was[0] is not holds:
+                self.measured[place] = (holds, now)
+
+    def _measured_members(self, leaf: Leaf, group: str) -> list[Member]:
+        return [
+            Member(holds, since, "s", key, start)
+            for (name, number, where, key, start), (holds, since) in self.measured.items()
+            if (name, number, where) == (leaf.rule.name, leaf.number, group) and holds is not False
+        ]
+
     # --- members --------------------------------------------------------------------------------------------------------
 
     @staticmethod
@@ -327,6 +396,8 @@ class Oracle:
         def belongs(signal: Signal) -> bool:
             return any(name == group for _, name in self._group_of(leaf.rule, signal))
 
+        if _queries(leaf):
+            return self._measured_members(leaf, group)
         if isinstance(leaf.condition, Firing | ValueCondition):
             return [member for member in self._lasting(leaf, now, belongs) if member.holds is not False]
         key = (leaf.rule.name, leaf.number, group)
@@ -591,6 +662,31 @@ def _is_undecided(leaf: Leaf, signal: Signal) -> bool:
     """Grafana does not know either, and the rule does not ask for that."""
     asked_for = any(one.name == "grafana_state" and not one.matches({}) for one in leaf.matchers)
     return leaf.number >= 0 and not asked_for and signal.labels.get("grafana_state", "") != ""
+
+
+def _queries(leaf: Leaf) -> tuple[Any, ...]:
+    return leaf.condition.queries if isinstance(leaf.condition, ValueCondition) else ()
+
+
+def _asked(leaf: Leaf, target: str, signal: Signal) -> list[str]:
+    """Texts without anything that would have to be quoted."""
+    found = []
+    for query in _queries(leaf):
+        text = query.text.replace("{{ target }}", f'"{target}"')
+        for name in leaf.rule.by:
+            text = text.replace(f"{{{{ labels.{name} }}}}", f'"{signal.labels.get(name, "")}"')
+        found.append(text)
+    return found
+
+
+def _judge_numbers(leaf: Leaf, signal: Signal, numbers: list[float | None]) -> bool | None:
+    condition = leaf.condition
+    text = signal.annotations.get("value")
+    number = numbers[0] if condition.query is not None else None if text is None else parse_number(text)
+    if condition.baseline is not None:
+        baseline = numbers[-1]
+        number = None if number is None or baseline is None or baseline <= 0 else number / baseline
+    return None if number is None else number > condition.above
 
 
 def _judge(leaf: Leaf, signal: Signal) -> bool | None:

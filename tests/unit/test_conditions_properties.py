@@ -23,11 +23,15 @@ from responder.domain.condition import (
 )
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.matcher import parse_matcher
+from responder.domain.measurement import Measurement
+from responder.domain.query import parse_query
 from responder.domain.rulebook import MassHold, Response, Rule, Rulebook
 from responder.domain.signal import Signal, SignalStatus
 from responder.domain.target import Target, WorkloadRef
 from responder.engine.evaluator import Evaluator
+from responder.engine.readings import reading
 from responder.engine.rule_table import RuleTable
+from responder.ports import Entry, EntryKind
 from tests.unit.conditions_oracle import Oracle, outcomes
 
 START = datetime(2026, 11, 21, 22, 55, 50, tzinfo=UTC)
@@ -64,10 +68,38 @@ RULES = (
     rule("settling", Firing(), Y, settle=seconds(61.9)),
     rule("no_data", Firing(), X, 'grafana_state="nodata"', hold=2.3),
 )
+# Prometheus' answers: to queries that are shared, narrowed by target, narrowed by label; for the number, the baseline, a part.
+ERRORS, PER_POD, SHARED = parse_query("q{t={{ target }}}"), parse_query("b{pod!={{ labels.pod }}}"), parse_query("s")
+OF_ALERTS = ('what="alert"', 'grafana_state=""')
+ASKING = (
+    rule("asks", ValueCondition(above=0.05, query=ERRORS), *OF_ALERTS, hold=8.3, keep_firing_for=seconds(19.1)),
+    rule("asks_at_once", ValueCondition(above=0.05, query=SHARED), *OF_ALERTS, X, by=("pod",)),
+    rule("twice_as_much", ValueCondition(above=2, baseline=Baseline(query=PER_POD)), *OF_ALERTS, hold=21.7, by=("pod",)),
+    rule("both", ValueCondition(above=2, query=ERRORS, baseline=Baseline(query=SHARED)), *OF_ALERTS, hold=4.1),
+    rule(
+        "any_asks",
+        AnyOf((Part(ValueCondition(above=0.05, query=ERRORS), matchers(X)), Part(ABOVE, matchers(Y)))),
+        *OF_ALERTS,
+        hold=6.1,
+    ),
+    rule(
+        "all_ask",
+        AllOf((Part(ValueCondition(above=0.05, query=SHARED), matchers(X)), Part(Firing(), matchers(Y)))),
+        *OF_ALERTS,
+        hold=2.9,
+    ),
+)
+OF_EVENTS = rule("asks_for_events", ValueCondition(above=0.05, query=SHARED), 'what="event"', hold=3.1)
+QUERIES = ('q{t="app"}', 'q{t="web"}', 'b{pod!="p1"}', 'b{pod!="p2"}', "s", "s", "never_asked")
 TARGETS = {name: Target(name, WorkloadRef("prod", name), matchers(f'deployment="{name}"')) for name in ("app", "web")}
 RULEBOOK = Rulebook(targets=TARGETS, rules=RULES)
 LEARNING = ValueCondition(above=2, baseline=Baseline(history=seconds(60)))
-EVERYTHING = Rulebook(targets=TARGETS, rules=(*RULES, rule("learns", LEARNING)), hold=MassHold(seconds(30.7), share=0.5))
+LEARNING_BY_QUERY = replace(LEARNING, query=SHARED)
+EVERYTHING = Rulebook(
+    targets=TARGETS,
+    rules=(*RULES, *ASKING, OF_EVENTS, rule("learns", LEARNING), rule("learns_by_query", LEARNING_BY_QUERY)),
+    hold=MassHold(seconds(30.7), share=0.5),
+)
 
 label_sets = st.fixed_dictionaries(
     {
@@ -112,19 +144,22 @@ class Step:
     signals: tuple[Signal, ...]
     restart: bool
     acted: bool
+    readings: tuple[tuple[str, float | None], ...] = ()
 
 
 @st.composite
 def timelines(draw: st.DrawFn, *, distinct: bool = False) -> list[Step]:
-    fixed = {key: draw(label_sets) for key in (*ALERTS, *EVENTS)}
+    fixed = {key: {**draw(label_sets), "what": "alert" if key in ALERTS else "event"} for key in (*ALERTS, *EVENTS)}
     now = START
     steps = []
     for _ in range(draw(st.integers(1, 14))):
         now += seconds(draw(st.sampled_from([1, 1, 2, 5, 10, 20, 30, 60, 200])))
         body = draw(st.lists(signals(fixed, now), max_size=3))
+        answers = draw(st.lists(st.tuples(st.sampled_from(QUERIES), st.sampled_from([0.01, 0.07, 0.2, None])), max_size=4))
         if distinct:
             body = list({signal.key: signal for signal in body}.values())
-        steps.append(Step(now, tuple(body), draw(st.booleans()), not draw(st.integers(0, 9))))
+            answers = list(dict(answers).items())
+        steps.append(Step(now, tuple(body), draw(st.booleans()), not draw(st.integers(0, 9)), tuple(answers)))
     return steps
 
 
@@ -139,9 +174,15 @@ def until(evaluator: Evaluator, now: datetime) -> list[Decision]:
 def advance(evaluator: Evaluator, step: Step, *, eager: bool = True) -> list[Decision]:
     found = until(evaluator, step.now) if eager else []
     found += evaluator.observe(step.signals, step.now)
+    found += evaluator.fold(answered(step))
     if step.acted:
         evaluator.acted("app", step.now)
     return found
+
+
+def answered(step: Step) -> Entry:
+    told = [(query, Measurement(number, "" if number is not None else "empty")) for query, number in step.readings]
+    return Entry(0, step.now, EntryKind.READING, tuple(reading(query, step.now, step.now, one) for query, one in told))
 
 
 def restarted(evaluator: Evaluator, rulebook: Rulebook) -> Evaluator:
@@ -157,21 +198,32 @@ def check(rulebook: Rulebook, steps: list[Step]) -> None:
         if step.restart:
             evaluator = restarted(evaluator, rulebook)
         expected = oracle.observe(step.signals, step.now)
+        for query, number in step.readings:
+            expected = sorted(expected + oracle.read(query, number, step.now), key=repr)
         if step.acted:
             oracle.act("app", step.now)
         assert outcomes(advance(evaluator, step)) == expected
+        if all(rule.name != OF_EVENTS.name for rule in rulebook.rules):
+            assert sorted(evaluator.wanted) == sorted(oracle.answers)
         active = {(view.rule, view.group) for view in evaluator.groups() if evaluator.is_active(view.rule, view.group)}
         holding = {key for key, one in oracle.standings.items() if one.onset is not None or one.ghost_until is not None}
         assert active == holding
 
 
 some_rules = st.lists(st.sampled_from(RULES), min_size=1, max_size=2, unique=True)
+some_asking = st.lists(st.sampled_from(ASKING), min_size=1, max_size=2, unique=True)
 
 
 @settings(max_examples=120, deadline=None)
 @given(some_rules, timelines())
 def test_decides_what_reading_the_whole_history_again_would_decide(rules: list[Rule], steps: list[Step]) -> None:
     check(Rulebook(targets=TARGETS, rules=tuple(rules)), steps)
+
+
+@settings(max_examples=200, deadline=None)
+@given(some_asking, st.lists(st.sampled_from(RULES), max_size=1), timelines())
+def test_decides_by_queries_as_reading_everything_again_would(asking: list[Rule], rules: list[Rule], steps: list[Step]) -> None:
+    check(Rulebook(targets=TARGETS, rules=(*asking, *rules)), steps)
 
 
 @settings(max_examples=40, deadline=None)
@@ -226,6 +278,8 @@ def test_one_webhook_or_several_makes_no_difference(steps: list[Step]) -> None:
         found = until(apart, step.now)
         for one in RuleTable(EVERYTHING).gates_first(step.signals):
             found += apart.observe([one], step.now)
+        for answer in answered(step).signals:
+            found += apart.fold(Entry(0, step.now, EntryKind.READING, (answer,)))
         if step.acted:
             apart.acted("app", step.now)
         assert outcomes(advance(together, step)) == outcomes(found)
