@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from responder.actions.command import CommandCheck, CommandRights, CommandRun
 from responder.actions.command_parameters import CommandParameters, CommandRunParameters
 from responder.actions.http import HttpCheck
+from responder.actions.kubernetes.registry import KUBERNETES_PARAMETERS, kubernetes_actions
 from responder.actions.notify import Notify
 from responder.actions.parameters import HttpCheckParameters, NotifyParameters, RollbackParameters, SleepParameters
 from responder.actions.prometheus import PrometheusCheck
@@ -30,6 +31,7 @@ PARAMETERS: Mapping[str, type[BaseModel]] = {
     "command.run": CommandRunParameters,
     "command.check": CommandParameters,
     "prometheus.check": PrometheusCheckParameters,
+    **KUBERNETES_PARAMETERS,
     "notify": NotifyParameters,
     "sleep": SleepParameters,
 }
@@ -53,6 +55,7 @@ def build_actions(
         "command.run": CommandRun(programs, rights),
         "command.check": CommandCheck(programs, rights),
         "prometheus.check": PrometheusCheck(prometheus or NoPrometheus()),
+        **kubernetes_actions(cluster),
         "notify": Notify(),
         "sleep": Sleep(),
     }

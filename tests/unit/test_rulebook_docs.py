@@ -53,7 +53,8 @@ FORMS: list[tuple[str, type[BaseModel]]] = [
     ("", form.StepForm),
     ("retry.", form.RetryForm),
     ("", form.RouteForm),
-    *(("", model) for model in PARAMETERS.values() if model.__name__ != "SleepParameters"),
+    # The steps on Kubernetes objects have a page of their own.
+    *(("", model) for uses, model in PARAMETERS.items() if uses != "sleep" and not uses.startswith("kubernetes.")),
 ]
 
 

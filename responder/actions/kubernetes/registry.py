@@ -1,0 +1,68 @@
+"""Every step on Kubernetes objects by the word it has in the rulebook's `uses`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from responder.actions.kubernetes import parameters as given
+from responder.actions.kubernetes.apply import Apply
+from responder.actions.kubernetes.containers import SetEnv, SetImage
+from responder.actions.kubernetes.delete import Delete
+from responder.actions.kubernetes.exec import Exec
+from responder.actions.kubernetes.job import Job
+from responder.actions.kubernetes.patch import Patch
+from responder.actions.kubernetes.pause import Pause, Resume
+from responder.actions.kubernetes.pods import DeletePods
+from responder.actions.kubernetes.restart import Restart
+from responder.actions.kubernetes.restore import Restore
+from responder.actions.kubernetes.scale import Scale
+from responder.actions.kubernetes.service import SwitchService
+from responder.actions.kubernetes.snapshot import Snapshot
+from responder.actions.kubernetes.undo import Undo
+from responder.actions.kubernetes.wait import Wait
+from responder.actions.parameters import Parameters
+from responder.clients.kubernetes import KubernetesClient
+from responder.ports import Action
+
+KUBERNETES_PARAMETERS: Mapping[str, type[Parameters]] = {
+    "kubernetes.undo": given.UndoParameters,
+    "kubernetes.pause": given.PauseParameters,
+    "kubernetes.resume": given.ResumeParameters,
+    "kubernetes.restart": given.RestartParameters,
+    "kubernetes.scale": given.ScaleParameters,
+    "kubernetes.set_image": given.SetImageParameters,
+    "kubernetes.set_env": given.SetEnvParameters,
+    "kubernetes.patch": given.PatchParameters,
+    "kubernetes.switch_service": given.SwitchServiceParameters,
+    "kubernetes.apply": given.ApplyParameters,
+    "kubernetes.delete": given.DeleteParameters,
+    "kubernetes.delete_pods": given.DeletePodsParameters,
+    "kubernetes.snapshot": given.SnapshotParameters,
+    "kubernetes.restore": given.RestoreParameters,
+    "kubernetes.job": given.JobParameters,
+    "kubernetes.exec": given.ExecParameters,
+    "kubernetes.wait": given.WaitParameters,
+}
+
+
+def kubernetes_actions(cluster: KubernetesClient) -> Mapping[str, Action]:
+    """Making them sends nothing."""
+    return {
+        "kubernetes.undo": Undo(),
+        "kubernetes.pause": Pause(cluster),
+        "kubernetes.resume": Resume(cluster),
+        "kubernetes.restart": Restart(cluster),
+        "kubernetes.scale": Scale(cluster),
+        "kubernetes.set_image": SetImage(cluster),
+        "kubernetes.set_env": SetEnv(cluster),
+        "kubernetes.patch": Patch(cluster),
+        "kubernetes.switch_service": SwitchService(cluster),
+        "kubernetes.apply": Apply(cluster),
+        "kubernetes.delete": Delete(cluster),
+        "kubernetes.delete_pods": DeletePods(cluster),
+        "kubernetes.snapshot": Snapshot(cluster),
+        "kubernetes.restore": Restore(cluster),
+        "kubernetes.job": Job(cluster),
+        "kubernetes.exec": Exec(cluster),
+        "kubernetes.wait": Wait(cluster),
+    }
