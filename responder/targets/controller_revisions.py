@@ -94,8 +94,6 @@ def stateful_set_status(found: Object, pods: Sequence[Object] = ()) -> RolloutSt
     """kubectl's own conditions; with OnDelete, whether all pods happen to be new."""
     status, desired = found.get("status") or {}, found["spec"].get("replicas", 1)
     ready, updated = status.get("readyReplicas", 0), status.get("updatedReplicas", 0)
-    if status.get("currentRevision") and status.get("currentRevision") == status.get("updateRevision"):
-        updated = status.get("replicas", 0)  # all pods are of one revision
     waiting = _stateful_set_waits(found, status, desired=desired, updated=updated)
     if waiting:
         return _progressing(waiting, pods, updated=updated, available=min(ready, updated), desired=desired)

@@ -46,6 +46,8 @@ class Kubelet:
         await self._http.post("/api/v1/nodes", json=node)
         ready = {"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]}}
         await self._http.patch(f"/api/v1/nodes/{NODE}/status", json=ready, headers=_MERGE)
+        # New nodes are tainted as not ready; DaemonSets keep off until the node controller, which is not here, takes it away.
+        await self._http.patch(f"/api/v1/nodes/{NODE}", json={"spec": {"taints": None}}, headers=_MERGE)
         try:
             while True:
                 with contextlib.suppress(httpx.HTTPError):
