@@ -60,16 +60,12 @@ def check_condition(text: str) -> str:
 
     if is_template(text):
         raise ValueError("is an expression already: write it without {{ }}")
-    tree = _parsed("{{ (" + text + ") }}", text)
-    _check_names(tree, NAMES)
-    output = tree.body[0]
-    inner = output.nodes[0] if isinstance(output, nodes.Output) and len(output.nodes) == 1 else None
-    if inner is None or len(tree.body) != 1:
-        raise ValueError("must be one expression, such as inputs.region == 'eu'")
-    outer = inner.node if isinstance(inner, nodes.Getattr | nodes.Getitem) else None
-    if isinstance(inner, nodes.Const | nodes.List | nodes.Dict) or (
-        isinstance(outer, nodes.Name) and outer.name in _FROM_OUTSIDE
-    ):
+    expression = _parsed_expression(text)
+    _check_names(_as_template(expression), NAMES)
+    is_text = isinstance(expression, nodes.Getattr | nodes.Getitem) and any(
+        _is_name(expression.node, name) for name in _FROM_OUTSIDE
+    )
+    if is_text or isinstance(expression, nodes.Const | nodes.List | nodes.Dict):
         raise ValueError("must come out true or false: compare it, such as inputs.region == 'eu'")
     return text
 
@@ -78,7 +74,7 @@ def named_inputs(text: str, *, condition: bool = False) -> frozenset[str]:
     """Names of the inputs that a template, or a condition, asks for."""
     if not condition and not is_template(text):
         return frozenset()
-    tree = _parsed("{{ (" + text + ") }}" if condition else text)
+    tree = _as_template(_parsed_expression(text)) if condition else _parsed(text)
     found = (_key(node) for node in _members(tree) if _is_name(node.node, "inputs"))
     return frozenset(key for key in found if key is not None)
 
@@ -174,14 +170,36 @@ def _order(incident: Incident) -> Mapping[str, object]:
     return {name: getattr(order, name) for name in ("by", "reason", "create_backup", "skip_validation", "immediate")}
 
 
-def _parsed(template: str, shown: str | None = None) -> nodes.Template:
+def _parsed(template: str) -> nodes.Template:
     from jinja2 import TemplateSyntaxError
 
     try:
         return _environment().parse(template)
     except TemplateSyntaxError as error:
-        what = "is not a template" if shown is None else "is not an expression"
-        raise ValueError(f"{what}: {error.message}") from error
+        raise ValueError(f"is not a template: {error.message}") from error
+
+
+def _parsed_expression(text: str) -> nodes.Expr:
+    from jinja2 import TemplateSyntaxError
+    from jinja2.parser import Parser
+
+    parser = Parser(_environment(), text, state="variable")
+    try:
+        expression = parser.parse_expression()
+        rest = "" if parser.stream.eos else f"`{parser.stream.current.value}` is one word too many"
+    except TemplateSyntaxError as error:
+        rest = "it ends too early" if parser.stream.eos else error.message or ""
+    if rest:
+        raise ValueError(f"is not an expression: {rest}")
+    return expression
+
+
+def _as_template(expression: nodes.Expr) -> nodes.Template:
+    from jinja2 import nodes
+
+    template = nodes.Template([nodes.Output([expression])], lineno=1)
+    template.set_environment(_environment())
+    return template
 
 
 def _check_names(tree: nodes.Template, known: frozenset[str], where: str = "") -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-
-from responder.domain.plan import Monitor, Plan, Retry, Step
+from responder.domain.plan import Plan
 from responder.domain.rulebook import DEFAULT_ROUTES, MassHold, Route, Rule
 from responder.domain.target import GuardSettings, Target
-from responder.rulebook.declarations import Declarations, Declared, DeclaredStep
-from responder.rulebook.form import PlanForm, RouteForm, RuleForm
+from responder.rulebook.convert_plan import plan_of
+from responder.rulebook.declarations import Declarations
+from responder.rulebook.form import RouteForm, RuleForm
+from responder.rulebook.step_tree import grow
 from responder.rulebook.target_form import TargetForm
 
 
@@ -22,10 +21,8 @@ def rules(declarations: Declarations) -> tuple[Rule, ...]:
 
 
 def plans(declarations: Declarations) -> dict[str, Plan]:
-    own: dict[int, list[DeclaredStep]] = defaultdict(list)
-    for step in declarations.steps:
-        own[id(step.plan)].append(step)
-    return {name: _plan(each, each.form, own[id(each)]) for name, each in declarations.plans.items() if each.form is not None}
+    trees, _ = grow(declarations)
+    return {name: plan_of(tree, tree.plan.form) for name, tree in trees.items() if tree.plan.form is not None}
 
 
 def routes(declarations: Declarations) -> tuple[Route, ...]:
@@ -79,47 +76,4 @@ def _rule(form: RuleForm, location: str) -> Rule:
         cooldown=form.cooldown,
         settle=form.settle,
         active_for=form.active_for,
-    )
-
-
-def _plan(declared: Declared[PlanForm], form: PlanForm, own: Sequence[DeclaredStep]) -> Plan:
-    names = _step_names(own)
-
-    def steps(*section: str) -> tuple[Step, ...]:
-        return tuple(_step(name, step) for name, step in zip(names, own, strict=True) if step.path[:-1] == section)
-
-    monitor = form.monitor
-    return Plan(
-        name=declared.name,
-        steps=steps("steps"),
-        deadline=form.deadline,
-        verify=steps("verify"),
-        monitor=Monitor(monitor.window, monitor.every, steps("monitor", "checks"), monitor.settle, monitor.failure_limit),
-        on_failure=steps("on_failure"),
-    )
-
-
-def _step_names(steps: Sequence[DeclaredStep]) -> list[str]:
-    """Given names as they are; the others are named after their action: `http.check`, `http.check-2`, …"""
-    taken = {step.form.name for step in steps}
-    names = []
-    for step in steps:
-        name, number = step.form.name or step.form.uses, 2
-        while step.form.name is None and name in taken:
-            name, number = f"{step.form.uses}-{number}", number + 1
-        taken.add(name)
-        names.append(name)
-    return names
-
-
-def _step(name: str, declared: DeclaredStep) -> Step:
-    form = declared.form
-    shortest, longest = form.retry.backoff
-    return Step(
-        name=name,
-        uses=form.uses,
-        parameters={} if declared.parameters is None else declared.parameters.model_dump(by_alias=True),
-        timeout=form.timeout,
-        retry=Retry(form.retry.attempts, shortest, longest),
-        on_failure=form.on_failure,
     )

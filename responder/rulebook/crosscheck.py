@@ -10,9 +10,10 @@ from pydantic import BaseModel
 from responder.domain.rulebook import Response, Severity
 from responder.domain.target import ArgoCdRef, CheckoutRef, ComposeRef, HelmRef, OnOwner, Place, WorkloadRef
 from responder.rulebook.condition_form import LeafForm, QueryForm
-from responder.rulebook.declarations import Declarations, Declared, DeclaredStep
+from responder.rulebook.declarations import Declarations, Declared
 from responder.rulebook.form import RouteForm, RuleForm
 from responder.rulebook.problem import Problem, Step, did_you_mean
+from responder.rulebook.step_check import StepCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,7 @@ class CrossCheck:
         yield from self._routes()
         yield from self._rules()
         yield from self._holds()
-        yield from self._step_names()
-        yield from self._rollbacks()
+        yield from StepCheck(self.declarations, self.names_known).problems()
         yield from self._parameters()
 
     def _targets(self) -> Iterator[Problem]:
@@ -134,24 +134,6 @@ class CrossCheck:
 
     def _has_target(self, name: str) -> bool:
         return name in self.declarations.targets or not self.names_known
-
-    def _step_names(self) -> Iterator[Problem]:
-        first: dict[tuple[int, str], DeclaredStep] = {}
-        for step in self.declarations.steps:
-            name = step.form.name
-            if name is None:
-                continue
-            other = first.setdefault((id(step.plan), name), step)
-            if other is not step:
-                line, _ = step.plan.source.position((*step.plan.path, *other.path, "name"))
-                hint = f"first on line {line}; names are unique in a plan"
-                yield step.plan.problem((*step.path, "name"), f"step name `{name}` is used twice", hint)
-
-    def _rollbacks(self) -> Iterator[Problem]:
-        for step in self.declarations.steps:
-            if step.form.uses == "rollback" and step.path[0] != "steps":
-                hint = "put it under `steps`: there the guards are asked, and there is never a second step back"
-                yield step.plan.problem((*step.path, "uses"), f"no rollback under `{step.path[0]}`", hint)
 
     def _parameters(self) -> Iterator[Problem]:
         for step in self.declarations.steps:

@@ -9,12 +9,14 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from responder.rulebook.explain import explain, where
-from responder.rulebook.form import HoldForm, PlanForm, RouteForm, RulebookForm, RuleForm, StepForm
+from responder.rulebook.form import HoldForm, RouteForm, RulebookForm, RuleForm
+from responder.rulebook.plan_form import STRUCTURE, PlanForm, StepForm
 from responder.rulebook.problem import Problem, Step, did_you_mean
-from responder.rulebook.scalar import check_name
+from responder.rulebook.scalar import TemplateName, check_name
 from responder.rulebook.source import Source
 from responder.rulebook.strict_form import Form
 from responder.rulebook.target_form import TargetForm
+from responder.rulebook.variables import Scalar, Variable, fill_in, unknown_in
 
 FormT = TypeVar("FormT", bound=Form)
 Path = tuple[Step, ...]
@@ -56,7 +58,10 @@ class DeclaredStep:
 
 @dataclass(slots=True)
 class Declarations:
-    """told: True when some file has a `notify` section. steps: those of right form, also of plans that are wrong elsewhere."""
+    """told: True when some file has a `notify` section. steps: those of right form, also of plans that are wrong elsewhere.
+
+    steps: nested ones too, each after the one it stands in. variables: of all files together.
+    """
 
     targets: dict[str, Declared[TargetForm]] = field(default_factory=dict)
     rules: list[Declared[RuleForm]] = field(default_factory=list)
@@ -64,6 +69,7 @@ class Declarations:
     routes: list[Declared[RouteForm]] = field(default_factory=list)
     holds: list[Declared[HoldForm]] = field(default_factory=list)
     steps: list[DeclaredStep] = field(default_factory=list)
+    variables: dict[str, Scalar] = field(default_factory=dict)
     told: bool = False
     problems: list[Problem] = field(default_factory=list)
 
@@ -71,8 +77,12 @@ class Declarations:
 def declare(sources: Sequence[Source], actions: Mapping[str, type[BaseModel]]) -> Declarations:
     """Validate every entry of every file against the form; collects all problems."""
     declarations = Declarations()
+    words = {**STRUCTURE, **actions}
+    first: dict[str, str] = {}
     for source in sources:
-        _declare_file(source, actions, declarations)
+        _declare_variables(source, declarations, first)
+    for source in sources:
+        _declare_file(source, words, declarations)
     return declarations
 
 
@@ -108,6 +118,31 @@ def _declare_file(source: Source, actions: Mapping[str, type[BaseModel]], into: 
         into.routes.append(Declared(str(index + 1), route, source, ("notify", index)))
 
 
+class _VariableForm(Form):
+    """One entry of `vars`."""
+
+    name: TemplateName
+    value: Variable
+
+
+def _declare_variables(source: Source, into: Declarations, first: dict[str, str]) -> None:
+    data = source.data
+    for name, value in _mapping(data, "vars") if isinstance(data, dict) else ():
+        path: Path = ("vars", name)
+        if name in first:
+            hint = f"first at {first[name]}"
+            into.problems.append(source.problem(path, where(source, path), "declared twice", hint, at_key=True))
+            continue
+        first[name] = f"{source.file}:{source.position(path, at_key=True)[0]}"
+        try:
+            into.variables[name] = _VariableForm(name=name, value=value).value
+        except ValidationError as error:
+            into.variables[name] = ""  # known all the same: what uses it is not wrong too
+            for detail in error.errors(include_url=False):
+                what, at_key = str(detail.get("ctx", {}).get("error", detail["msg"])), detail["loc"][:1] == ("name",)
+                into.problems.append(source.problem(path, where(source, path), what, at_key=at_key))
+
+
 def _mapping(data: Mapping[str, Any], section: str) -> Iterator[tuple[str, object]]:
     value = data.get(section)
     yield from value.items() if isinstance(value, dict) else ()
@@ -134,19 +169,33 @@ def _add_named(declared: Declared[FormT], known: dict[str, Declared[FormT]], int
 
 
 _STEP_LISTS: tuple[Path, ...] = (("steps",), ("verify",), ("monitor", "checks"), ("on_failure",))
+_NESTED = ("steps", "on_failure")
 
 
 def _declare_steps(plan: Declared[PlanForm], actions: Mapping[str, type[BaseModel]], into: Declarations) -> None:
-    """Each step by itself: in a plan that is wrong elsewhere, the other steps are looked at all the same."""
     for section in _STEP_LISTS:
-        values = plan.source.value((*plan.path, *section))
-        for index, value in enumerate(values if isinstance(values, list) else ()):
-            try:
-                form = StepForm.model_validate(value)
-            except ValidationError:
-                continue  # reported with its plan
-            path = (*section, index)
+        _declare_list(plan, section, actions, into)
+    checkpoints = plan.source.value((*plan.path, "checkpoints"))
+    for index in range(len(checkpoints) if isinstance(checkpoints, list) else 0):
+        _declare_list(plan, ("checkpoints", index, "checks"), actions, into)
+
+
+def _declare_list(
+    plan: Declared[PlanForm], section: Path, actions: Mapping[str, type[BaseModel]], into: Declarations, *, nested: bool = False
+) -> None:
+    """Each step by itself: in a plan that is wrong elsewhere, the other steps are looked at all the same."""
+    values = plan.source.value((*plan.path, *section))
+    for index, value in enumerate(values if isinstance(values, list) else ()):
+        path = (*section, index)
+        try:
+            form = StepForm.model_validate(value)
+        except ValidationError as error:
+            if nested:  # others are reported with their plan
+                into.problems.extend(explain(error, StepForm, plan.source, (*plan.path, *path)))
+        else:
             into.steps.append(DeclaredStep(plan, path, form, _parameters(plan, path, form, actions, into)))
+        for key in _NESTED if isinstance(value, dict) else ():
+            _declare_list(plan, (*path, key), actions, into, nested=True)
 
 
 def _parameters(
@@ -157,8 +206,14 @@ def _parameters(
         at = (*path, "uses") if plan.reference(*path) is None else path
         into.problems.append(plan.problem(at, f"unknown action `{form.uses}`", did_you_mean(form.uses, actions)))
         return None
+    unknown = list(unknown_in(form.parameters, into.variables))
+    for at, name in unknown:
+        hint = did_you_mean(name, into.variables) or "declare it under `vars:`"
+        into.problems.append(plan.problem((*path, "with", *at), f"unknown variable `{name}`", hint))
+    if unknown:
+        return None
     try:
-        return model.model_validate(form.parameters)
+        return model.model_validate(fill_in(form.parameters, into.variables))
     except ValidationError as error:
         into.problems.extend(explain(error, model, plan.source, (*plan.path, *path, "with")))
         return None

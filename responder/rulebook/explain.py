@@ -128,8 +128,14 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
     return next((found for found in map(_model_in, arguments) if found is not None), None)
 
 
-_SINGULAR = {"targets": "target", "rules": "rule", "plans": "plan", "notify": "notify", "tests": "test"}
-_LISTS_OF_STEPS = {"steps": "step", "verify": "verify step", "checks": "monitor check", "on_failure": "on_failure step"}
+_SINGULAR = {"vars": "variable", "targets": "target", "rules": "rule", "plans": "plan", "notify": "notify", "tests": "test"}
+_LISTS_OF_STEPS = {
+    "steps": "step",
+    "verify": "verify step",
+    "checks": "monitor check",
+    "on_failure": "on_failure step",
+    "checkpoints": "checkpoint",
+}
 
 
 def where(source: Source, path: Sequence[Step]) -> str:
@@ -144,7 +150,8 @@ def where(source: Source, path: Sequence[Step]) -> str:
     for length, step in enumerate(rest[1:], start=3):
         above = fields[-1] if fields else None
         if section == "plans" and isinstance(step, int) and above in _LISTS_OF_STEPS:
-            place += f", {_LISTS_OF_STEPS[str(above)]} {step + 1}{_step_label(source.value(path[:length]))}"
+            noun = "check" if above == "checks" and ", checkpoint " in place else _LISTS_OF_STEPS[str(above)]
+            place += f", {noun} {step + 1}{_step_label(source.value(path[:length]))}"
             fields = []
         else:
             fields.append(step)

@@ -207,6 +207,11 @@ LabelName = Annotated[
     AfterValidator(_pattern(_LABEL_PATTERN, "is not a label name; use letters, digits and `_`, not beginning with a digit")),
     WithJsonSchema({"type": "string", "pattern": f"^{_LABEL_PATTERN}$"}),
 ]
+TemplateName = Annotated[
+    str,
+    AfterValidator(_pattern(_LABEL_PATTERN, "can't be named in a template; use letters, digits and `_`, not first a digit")),
+    WithJsonSchema({"type": "string", "pattern": f"^{_LABEL_PATTERN}$"}),
+]
 LabelNames = Annotated[
     tuple[LabelName, ...],
     BeforeValidator(_as_list),

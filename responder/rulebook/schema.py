@@ -11,8 +11,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaV
 
 from responder.domain.quantity import format_duration
 from responder.domain.target import RollbackLimit
-from responder.rulebook.form import RulebookForm, StepForm
+from responder.rulebook.form import RulebookForm
 from responder.rulebook.loader import NOTIFIERS
+from responder.rulebook.plan_form import STRUCTURE, StepForm
 from responder.rulebook.scalar import NAME_PATTERN
 
 _REFERENCE = "#/$defs/{model}"
@@ -31,6 +32,7 @@ class _EditorSchema(GenerateJsonSchema):
 
 def rulebook_schema(actions: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
     """actions: parameter models by the word in `uses`, as for `load_rulebook`."""
+    actions = {**STRUCTURE, **actions}
     forms: list[type[BaseModel]] = [RulebookForm, *actions.values()]
     references, document = models_json_schema(
         [(form, _MODE) for form in forms], ref_template=_REFERENCE, schema_generator=_EditorSchema
@@ -38,6 +40,9 @@ def rulebook_schema(actions: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
     definitions: dict[str, Any] = document["$defs"]
     step = _long_form(definitions[StepForm.__name__])
     step["properties"]["uses"]["enum"] = list(actions)
+    nested = {"$ref": _REFERENCE.format(model=StepForm.__name__)}
+    step["properties"]["steps"]["items"] = nested
+    step["properties"]["on_failure"]["anyOf"][1]["items"] = nested
     step["allOf"] = [_parameters_of(word, model, references[model, _MODE]) for word, model in actions.items()]
     short_step = definitions[StepForm.__name__]["anyOf"][0]
     short_step["enum"] = [word for word, model in actions.items() if not _needs_parameters(model)]

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from responder.actions.registry import PARAMETERS
-from responder.rulebook import condition_form, form, target_form
+from responder.rulebook import condition_form, form, plan_form, target_form
 from responder.rulebook.loader import load_rulebook
 from responder.rulebook.schema import as_written
 
@@ -48,10 +48,10 @@ FORMS: list[tuple[str, type[BaseModel]]] = [
     ("count.", condition_form.CountForm),
     ("ratio.", condition_form.RatioForm),
     ("absent.", condition_form.AbsentForm),
-    ("", form.PlanForm),
-    ("monitor.", form.MonitorForm),
-    ("", form.StepForm),
-    ("retry.", form.RetryForm),
+    ("", plan_form.PlanForm),
+    ("monitor.", plan_form.MonitorForm),
+    ("", plan_form.StepForm),
+    ("retry.", plan_form.RetryForm),
     ("", form.RouteForm),
     # The steps on Kubernetes objects have a page of their own.
     *(("", model) for uses, model in PARAMETERS.items() if uses != "sleep" and not uses.startswith("kubernetes.")),
