@@ -15,6 +15,7 @@ from responder.errors import (
     NotFoundError,
     OutcomeUnknownError,
     PermanentError,
+    RefusedError,
     ResponderError,
     TemporaryError,
     UnreachableError,
@@ -66,6 +67,8 @@ def error_of_answer(call: Call, status: int, body: bytes, retry_after: str | Non
         return ForbiddenError(f"missing right: {call.verb} {call.resource}{place} ({_message(answer)})")
     if status == 404:
         return NotFoundError(message)
+    if status == 409 and _is_owned_by_another(answer):
+        return RefusedError(f"{call}: {_message(answer)}")
     if status == 409 or (status == 422 and call.is_json_patch and not _names_fields(answer)):
         return ConflictError(message, retry_after=wait)
     if status in _UNCLEAR_STATUSES and call.writes:
@@ -103,3 +106,9 @@ def _message(answer: dict[str, Any]) -> str:
 def _names_fields(answer: dict[str, Any]) -> bool:
     """A validation error lists the fields that are wrong; a failed JSON patch `test` lists none."""
     return bool((answer.get("details") or {}).get("causes"))
+
+
+def _is_owned_by_another(answer: dict[str, Any]) -> bool:
+    """Server-side apply of a field that another manager set: trying again changes nothing."""
+    causes = (answer.get("details") or {}).get("causes") or []
+    return any(cause.get("reason") == "FieldManagerConflict" for cause in causes)

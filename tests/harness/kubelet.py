@@ -2,7 +2,7 @@
 
 What a pod does is read off the name of its first container's image (the first match wins):
 `bad` crash-loops, `nopull` is never pulled, `unready` never passes its readiness probe, `slow` takes two seconds;
-any other image is ready at once.
+any other image is ready at once. A pod that is not restarted (a Job's) ends at once, badly where the image says `bad`.
 """
 
 from __future__ import annotations
@@ -118,6 +118,10 @@ class Kubelet:
     async def _live(self, pod: dict[str, Any]) -> None:
         behaviour = behaviour_of(pod)
         image = pod["spec"]["containers"][0]["image"]
+        if pod["spec"].get("restartPolicy") == "Never" and behaviour in ("bad", "ready"):
+            ended = {"exitCode": int(behaviour == "bad"), "reason": "Error" if behaviour == "bad" else "Completed"}
+            await self._report(pod, "Failed" if behaviour == "bad" else "Succeeded", {"terminated": ended})
+            return
         if behaviour == "nopull":
             message = f'Back-off pulling image "{image}"'
             await self._report(pod, "Pending", {"waiting": {"reason": "ImagePullBackOff", "message": message}})

@@ -11,7 +11,7 @@ from typing import Any
 from responder.ports import Clock
 from responder.sandbox.api import refusals
 from responder.sandbox.api.defaults import fill_defaults
-from responder.sandbox.api.patching import apply_patch
+from responder.sandbox.api.patching import apply_patch, is_apply
 from responder.sandbox.api.refusals import Cause
 from responder.sandbox.api.resources import DEPLOYMENTS, EVENTS, NAMESPACES, PODS, REPLICA_SETS, Resource
 from responder.sandbox.api.store import Json, Store, copied
@@ -95,6 +95,9 @@ class Operations:
         self, resource: Resource, namespace: str, name: str, content_type: str, body: bytes, *,
         subresource: str = "", dry_run: bool = False,
     ) -> Json:  # fmt: skip
+        old = self.store.get(resource.plural, namespace, name)
+        if old is None and is_apply(content_type):
+            return self.create(resource, namespace, apply_patch({}, content_type, body), dry_run=dry_run)
         old = self.get(resource, namespace, name)
         if subresource == "scale":
             return self.put_scale(resource, old, apply_patch(scale_of(old), content_type, body), dry_run=dry_run)
@@ -230,7 +233,7 @@ def scale_of(item: Json) -> Json:
     return {
         "kind": "Scale", "apiVersion": "autoscaling/v1",
         "metadata": {key: item["metadata"][key] for key in kept if key in item["metadata"]},
-        "spec": {"replicas": item["spec"].get("replicas", 0)},
+        "spec": {"replicas": replicas} if (replicas := item["spec"].get("replicas", 0)) else {},  # as Go leaves out zero
         "status": {
             "replicas": item.get("status", {}).get("replicas", 0),
             "selector": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),

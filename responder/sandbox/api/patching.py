@@ -1,4 +1,4 @@
-"""The three kinds of patch bodies an API server takes."""
+"""The kinds of patch bodies an API server takes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from responder.sandbox.api.store import Json, copied
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
 
 # Lists that strategic merge joins by a key; every other list is replaced.
 MERGE_KEYS = {
@@ -36,7 +37,7 @@ def apply_patch(item: Json, content_type: str, body: bytes) -> Json:
     Raises RefusalError: 415 for other content types, 400 for a broken body, 422 when a JSON patch doesn't apply.
     """
     kind = content_type.partition(";")[0].strip()
-    if kind not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH):
+    if kind not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH):
         raise unsupported_media_type()
     try:
         patch = orjson.loads(body)
@@ -48,6 +49,11 @@ def apply_patch(item: Json, content_type: str, body: bytes) -> Json:
         raise bad_request("error decoding patch: json: cannot unmarshal the value into an object")
     patched = merge(item, patch) if kind == MERGE_PATCH else merge_strategically(item, patch)
     return patched if isinstance(patched, dict) else {}
+
+
+def is_apply(content_type: str) -> bool:
+    """Server-side apply: here only a strategic merge of a JSON body that may create; nobody owns fields."""
+    return content_type.partition(";")[0].strip() == APPLY_PATCH
 
 
 def _json_patch(item: Json, patch: Any) -> Json:

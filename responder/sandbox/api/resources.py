@@ -69,12 +69,17 @@ NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False, sho
 NODES = Resource("", "v1", "nodes", "Node", namespaced=False, short=("no",), fields=("spec.unschedulable",))
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount", short=("sa",))
 
+SERVICES = Resource("", "v1", "services", "Service", short=("svc",))
+ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+JOBS = Resource("batch", "v1", "jobs", "Job", subresources=("status",))
+
 # The last ones are only kept, nothing acts on them.
 RESOURCES = (
-    NAMESPACES, NODES, PODS, EVENTS, SERVICE_ACCOUNTS, DEPLOYMENTS, REPLICA_SETS,
+    NAMESPACES, NODES, PODS, EVENTS, SERVICE_ACCOUNTS, DEPLOYMENTS, REPLICA_SETS, SERVICES, ENDPOINT_SLICES, JOBS,
     Resource("", "v1", "configmaps", "ConfigMap", short=("cm",)),
     Resource("", "v1", "secrets", "Secret", fields=("type",)),
-    Resource("", "v1", "services", "Service", short=("svc",)),
+    Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", short=("pvc",)),
+    Resource("networking.k8s.io", "v1", "ingresses", "Ingress", short=("ing",)),
     Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", short=("hpa",)),
     Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", short=("pdb",)),
 )  # fmt: skip

@@ -75,13 +75,14 @@ class Kubelet:
         living = {pod["metadata"]["uid"] for pod in pods}
         self._lives = {uid: life for uid, life in self._lives.items() if uid in living}
         for pod in pods:
-            self._live(pod, now)
+            if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed") or pod["metadata"].get("deletionTimestamp"):
+                self._live(pod, now)
         return min((life.due for life in self._lives.values() if life.due is not None), default=None)
 
     def log_of(self, pod: Json) -> str:
         lines = []
         for status in pod.get("status", {}).get("containerStatuses", []):
-            if status["restartCount"] or status["state"].get("running"):
+            if status["restartCount"] or status["state"].get("running") or status["state"].get("terminated"):
                 lines.append(f"starting {status['image']}")
             if status["lastState"].get("terminated"):
                 lines.append("panic: cannot open database: connection refused")

@@ -9,11 +9,13 @@ from datetime import datetime, timedelta
 from responder.ports import Clock
 from responder.sandbox.api.operations import Operations
 from responder.sandbox.api.refusals import RefusalError
-from responder.sandbox.api.resources import DEPLOYMENTS, REPLICA_SETS
+from responder.sandbox.api.resources import DEPLOYMENTS, JOBS, REPLICA_SETS, SERVICES
 from responder.sandbox.api.store import Json
 from responder.sandbox.controllers.deployments import Deployments
+from responder.sandbox.controllers.endpoints import Endpoints
 from responder.sandbox.controllers.events import EventRecorder
 from responder.sandbox.controllers.garbage import GarbageCollector
+from responder.sandbox.controllers.jobs import Jobs
 from responder.sandbox.controllers.kubelet import Kubelet, Pace
 from responder.sandbox.controllers.replica_sets import ReplicaSets
 
@@ -25,6 +27,8 @@ class ControllerLoop:
         self._deployments = Deployments(operations, events)
         self._replica_sets = ReplicaSets(operations, events)
         self._garbage = GarbageCollector(operations)
+        self._jobs = Jobs(operations, pace)
+        self._endpoints = Endpoints(operations)
         self.kubelet = Kubelet(operations, events, pace)
 
     def reconcile(self, now: datetime) -> datetime | None:
@@ -33,7 +37,9 @@ class ControllerLoop:
         dues = [
             *self._each(DEPLOYMENTS.plural, self._deployments.reconcile, now),
             *self._each(REPLICA_SETS.plural, self._replica_sets.reconcile, now),
+            *self._each(JOBS.plural, self._jobs.reconcile, now),
             self.kubelet.reconcile(now),
+            *self._each(SERVICES.plural, self._endpoints.reconcile, now),
         ]
         return min((due for due in dues if due is not None), default=None)
 
