@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from responder.clients.kubernetes import KubernetesClient
 from responder.clients.programs import Programs
-from responder.domain.target import Target, WorkloadRef
+from responder.domain.target import ComposeRef, Target, WorkloadRef
 from responder.errors import InvalidInputError
 from responder.ports import Clock, Workload, Workloads
+from responder.targets.compose import ComposeWorkloads
 from responder.targets.kubernetes import KubernetesWorkloads
 
 
@@ -27,4 +28,10 @@ class DeclaredWorkloads:
 
 def build_workloads(cluster: KubernetesClient, clock: Clock, programs: Programs | None = None) -> Workloads:
     """Making them sends nothing."""
-    return DeclaredWorkloads({WorkloadRef: KubernetesWorkloads(cluster, clock)})
+    programs = programs or Programs()
+    return DeclaredWorkloads(
+        {
+            WorkloadRef: KubernetesWorkloads(cluster, clock),
+            ComposeRef: ComposeWorkloads(programs, clock),
+        }
+    )

@@ -52,6 +52,10 @@ class Docker:
     def __init__(self, socket: Path) -> None:
         self._socket = socket
 
+    @property
+    def socket(self) -> Path:
+        return self._socket
+
     def __call__(self, *arguments: str, timeout: float = 60, errors_too: bool = False) -> str:
         """Run one client command. Raises CalledProcessError, with what the client printed as a note."""
         try:

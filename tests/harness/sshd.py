@@ -7,7 +7,7 @@ import getpass
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 LogLevel VERBOSE
-"""
+{environment}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class SshServer:
 
 
 @contextlib.asynccontextmanager
-async def ssh_server(folder: Path) -> AsyncIterator[SshServer]:
-    """folder: nobody else's. Skips the test where there is no sshd."""
+async def ssh_server(folder: Path, **environment: str) -> AsyncIterator[SshServer]:
+    """folder: nobody else's. environment: what whoever logs in finds set. Skips the test where there is no sshd."""
     sshd = find_program("sshd", "openssh-server")
     find_program("ssh", "openssh-client")
-    port = _prepare(folder)
+    port = _prepare(folder, environment)
     program = Program([sshd, "-D", "-e", "-f", str(folder / "config")], folder / "log")
     program.launch()
 
@@ -62,7 +62,7 @@ async def ssh_server(folder: Path) -> AsyncIterator[SshServer]:
         await program.end()
 
 
-def _prepare(folder: Path) -> int:
+def _prepare(folder: Path, environment: Mapping[str, str]) -> int:
     """Keys, configuration and the host's record; returns the port."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("host_key", "client_key", "other_key"):
@@ -70,13 +70,17 @@ def _prepare(folder: Path) -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    (folder / "config").write_text(_CONFIG.format(port=port, folder=folder))
+    (folder / "config").write_text(_CONFIG.format(port=port, folder=folder, environment=_set(environment)))
     known = (folder / "host_key.pub").read_text().rsplit(" ", 1)[0]
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {known}\n")
     if Path("/run").exists():
         with contextlib.suppress(PermissionError):
             Path("/run/sshd").mkdir(exist_ok=True)  # where it drops its privileges to; a service would make it
     return int(port)
+
+
+def _set(environment: Mapping[str, str]) -> str:
+    return f"SetEnv {' '.join(f'{name}={value}' for name, value in environment.items())}\n" if environment else ""
 
 
 def make_key(path: Path) -> None:
