@@ -110,7 +110,9 @@ def _escaped(character: str) -> str:
         return "\\" + character
     if code < 32 or code == 127:
         return f"\\x{code:02x}"
-    return "�" if 0xD800 <= code < 0xE000 else character
+    if 0xD800 <= code < 0xE000 or code == 0xFFFD:  # Prometheus takes a plain U+FFFD for broken UTF-8
+        return r"\ufffd"
+    return character
 
 
 def _without_strings(text: str) -> str:

@@ -68,7 +68,7 @@ QUOTED = {
     "an attempt to get out": ('"} or vector(1) #', '"\\"} or vector(1) #"'),
     "line breaks and controls": ("a\nb\0\x7f", '"a\\x0ab\\x00\\x7f"'),
     "other scripts": ("é日", '"é日"'),
-    "half a surrogate pair": ("\ud800", '"�"'),
+    "half a surrogate pair, and what stands for it": ("\ud800\ufffd", '"\\ufffd\\ufffd"'),
 }
 
 
