@@ -18,7 +18,6 @@ import structlog
 import uvicorn
 from pydantic import SecretStr
 
-from responder.actions.command import CommandRights
 from responder.actions.registry import PARAMETERS, build_actions
 from responder.clients.alertmanager import AlertmanagerClient
 from responder.clients.http import new_client
@@ -89,7 +88,7 @@ def new_incident_id(now: datetime) -> str:
 def programs_of(settings: Settings) -> Programs:
     """What runs other programs, here and over SSH."""
     ssh = SshOptions(settings.ssh_key_file, settings.ssh_known_hosts_file, settings.ssh_config_file)
-    return Programs(settings.inherited, ssh)
+    return Programs(settings.inherited, ssh, settings.allowed_programs)
 
 
 class _Server(uvicorn.Server):
@@ -322,7 +321,7 @@ class _Parts:
                 http,
                 cluster,
                 programs_of(self._settings),
-                CommandRights(self._settings.allowed_programs, self._settings.named_secrets),
+                self._settings.named_secrets,
                 prometheus,
             ),
             workloads=self._workloads,

@@ -7,7 +7,7 @@ The program itself does not outlive Responder (see `clients.programs`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -22,25 +22,6 @@ from responder.ports import StepContext
 _CHECK_TIMEOUT = timedelta(minutes=1)
 _SHOWN_OUTPUT = 2000
 _SETTLE = GRACE + timedelta(milliseconds=500)  # what was cut off has ended by then
-
-
-@dataclass(frozen=True, slots=True)
-class CommandRights:
-    """What the rulebook's commands may use. allowed: programs as they are written in `run`. secrets: by lower-case name."""
-
-    allowed: Collection[str] = ()
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    def check(self, program: str) -> None:
-        if program not in self.allowed:
-            names = ", ".join(sorted(self.allowed)) or "none"
-            raise RefusedError(f"the program {program} is not allowed here; RESPONDER_ALLOWED_PROGRAMS has {names}")
-
-    def secret(self, name: str) -> str:
-        try:
-            return self.secrets[name.lower()]
-        except KeyError:
-            raise RefusedError(f"there is no secret {name}; set RESPONDER_SECRET_{name.upper()} (or …_FILE)") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +44,10 @@ class _Command:
 class CommandCheck:
     """A command that changes nothing: no intent, and it runs again whenever it is asked."""
 
-    def __init__(self, programs: Programs, rights: CommandRights) -> None:
+    def __init__(self, programs: Programs, secrets: Mapping[str, str]) -> None:
+        """secrets: what `from_secret` may name, by lower-case name."""
         self._programs = programs
-        self._rights = rights
+        self._secrets = secrets
 
     async def run(self, parameters: Mapping[str, object], context: StepContext) -> str:
         wanted = CommandParameters.read(parameters)
@@ -82,7 +64,7 @@ class CommandCheck:
 
     def _command(self, wanted: CommandParameters, argv: Sequence[str], context: StepContext) -> _Command:
         """Raises RefusedError when it may not be run."""
-        self._rights.check(argv[0])
+        self._programs.check_allowed(argv[0])
 
         def filled(text: str) -> str:
             return render_argument(text, context.incident, context.target)
@@ -90,7 +72,7 @@ class CommandCheck:
         env, hidden = {}, []
         for name, value in wanted.env.items():
             if isinstance(value, FromSecret):
-                env[name] = self._rights.secret(value.from_secret)
+                env[name] = self._secret(value.from_secret)
                 hidden.append(env[name])
             else:
                 env[name] = filled(value)
@@ -103,6 +85,12 @@ class CommandCheck:
             timeout=wanted.timeout if argv is wanted.run else min(wanted.timeout, _CHECK_TIMEOUT),
             secrets=(*hidden, *context.secrets),
         )
+
+    def _secret(self, name: str) -> str:
+        try:
+            return self._secrets[name.lower()]
+        except KeyError:
+            raise RefusedError(f"there is no secret {name}; set RESPONDER_SECRET_{name.upper()} (or …_FILE)") from None
 
     async def _execute(self, command: _Command) -> Finished:
         return await self._programs.execute(
@@ -123,9 +111,9 @@ class CommandRun(CommandCheck):
         wanted = CommandRunParameters.read(parameters)
         command = self._command(wanted, wanted.run, context)
         if wanted.check is not None:
-            self._rights.check(wanted.check[0])
+            self._programs.check_allowed(wanted.check[0])
         if wanted.undo is not None:
-            self._rights.check(wanted.undo[0])
+            self._programs.check_allowed(wanted.undo[0])
         known = context.intent or {}
         if known.get("stage") == "ended":
             return str(known.get("output", ""))

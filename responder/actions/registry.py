@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import httpx
 from pydantic import BaseModel
 
-from responder.actions.command import CommandCheck, CommandRights, CommandRun
+from responder.actions.approve import Approve, ApproveParameters
+from responder.actions.command import CommandCheck, CommandRun
 from responder.actions.command_parameters import CommandParameters, CommandRunParameters
 from responder.actions.http import HttpCheck
 from responder.actions.kubernetes.registry import KUBERNETES_PARAMETERS, kubernetes_actions
@@ -33,6 +34,7 @@ PARAMETERS: Mapping[str, type[BaseModel]] = {
     "prometheus.check": PrometheusCheckParameters,
     **KUBERNETES_PARAMETERS,
     "notify": NotifyParameters,
+    "approve": ApproveParameters,
     "sleep": SleepParameters,
 }
 
@@ -41,21 +43,22 @@ def build_actions(
     client: httpx.AsyncClient,
     cluster: KubernetesClient,
     programs: Programs | None = None,
-    rights: CommandRights | None = None,
+    secrets: Mapping[str, str] | None = None,
     prometheus: Prometheus | None = None,
 ) -> Mapping[str, Action]:
-    """client: from `responder.clients.http.new_client`; it follows no redirects. rights: without them no program may be run.
+    """client: from `responder.clients.http.new_client`; it follows no redirects. secrets: what `from_secret` may name.
 
     Making them sends nothing.
     """
-    programs, rights = programs or Programs(), rights or CommandRights()
+    programs, secrets = programs or Programs(), secrets or {}
     return {
         "rollback": Rollback(),
         "http.check": HttpCheck(client),
-        "command.run": CommandRun(programs, rights),
-        "command.check": CommandCheck(programs, rights),
+        "command.run": CommandRun(programs, secrets),
+        "command.check": CommandCheck(programs, secrets),
         "prometheus.check": PrometheusCheck(prometheus or NoPrometheus()),
         **kubernetes_actions(cluster),
         "notify": Notify(),
+        "approve": Approve(),
         "sleep": Sleep(),
     }

@@ -21,7 +21,7 @@ import secrets as chance
 import shlex
 import shutil
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import cast
 
@@ -33,6 +33,7 @@ from responder.errors import (
     NotFoundError,
     OutcomeUnknownError,
     PermanentError,
+    RefusedError,
     UnreachableError,
 )
 
@@ -63,11 +64,23 @@ exit 0
 
 
 class Programs:
-    """Runs programs. inherited: the environment every program here starts with."""
+    """Runs programs.
 
-    def __init__(self, inherited: Mapping[str, str] | None = None, ssh: SshOptions | None = None) -> None:
+    inherited: the environment every program here starts with. allowed: what a rulebook may have run, as it writes it.
+    """
+
+    def __init__(
+        self, inherited: Mapping[str, str] | None = None, ssh: SshOptions | None = None, allowed: Collection[str] = ()
+    ) -> None:
+        self._allowed = frozenset(allowed)
         self._inherited = {"PATH": DEFAULT_PATH, "LANG": "C.UTF-8", **(inherited or {})}
         self._ssh = ssh or SshOptions()
+
+    def check_allowed(self, program: str) -> None:
+        """For programs that a rulebook names. Raises RefusedError."""
+        if program not in self._allowed:
+            names = ", ".join(sorted(self._allowed)) or "none"
+            raise RefusedError(f"the program {_shown(program)} is not allowed here; RESPONDER_ALLOWED_PROGRAMS has {names}")
 
     async def execute(
         self,

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from responder.clients.kubernetes import KubernetesClient
 from responder.clients.programs import Programs
-from responder.domain.target import ComposeRef, Target, WorkloadRef
+from responder.domain.target import CheckoutRef, ComposeRef, Target, WorkloadRef
 from responder.errors import InvalidInputError
 from responder.ports import Clock, Workload, Workloads
+from responder.targets.checkout import CheckoutWorkloads
 from responder.targets.compose import ComposeWorkloads
 from responder.targets.kubernetes import KubernetesWorkloads
 
@@ -33,5 +34,6 @@ def build_workloads(cluster: KubernetesClient, clock: Clock, programs: Programs 
         {
             WorkloadRef: KubernetesWorkloads(cluster, clock),
             ComposeRef: ComposeWorkloads(programs, clock),
+            CheckoutRef: CheckoutWorkloads(programs, clock),
         }
     )
