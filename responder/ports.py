@@ -160,6 +160,8 @@ class Outbox(Protocol):
 
 
 class Ledger(Protocol):
+    """target: always `Target.key`, so that another name in the rulebook forgets nothing."""
+
     async def put(self, entry: LedgerEntry) -> None:
         """Insert or replace by (target, fingerprint, rolled_out_at)."""
         ...

@@ -179,7 +179,8 @@ async def _until_proven(stage: _Stage) -> None:
     from responder.domain.ledger import best_stretch
 
     async def is_proven() -> bool:
-        stretch = best_stretch(await stage.service.database.ledger.entries("checkout"))
+        key = stage.service.rulebook.targets["checkout"].key
+        stretch = best_stretch(await stage.service.database.ledger.entries(key))
         return stretch is not None and stretch >= timedelta(seconds=2)
 
     await _until(is_proven)

@@ -94,7 +94,7 @@ class Pin:
 class LedgerEntry:
     """One stretch of time during which a target was asked to run a version.
 
-    rolled_out_at: when it was asked to; None when unknown (older than the ledger).
+    target: `Target.key`, the place in words. rolled_out_at: when it was asked to; None when unknown (older than the ledger).
     available_from, available_to: a stretch of time in which it was fully available without a break; None if never.
     available_open: that stretch was still going on when last looked at.
     longest: the longest such stretch that has ended.

@@ -60,9 +60,9 @@ class FactFinder:
             if asked:
                 asked.cancel()
         now = self._clock()
-        bad = await self._ledger.bad_fingerprints(target.name)
+        bad = await self._ledger.bad_fingerprints(target.key)
         troubles = await self._troubles(target)
-        begun = await self._ledger.rollbacks_since(target.name, now - target.guards.max_rollbacks.within)
+        begun = await self._ledger.rollbacks_since(target.key, now - target.guards.max_rollbacks.within)
         return Facts(
             target=target,
             now=now,
@@ -92,7 +92,7 @@ class FactFinder:
 
     async def _entries(self, target: Target, state: WorkloadState) -> list[LedgerEntry]:
         """Right after the first start the ledger's own watch may not have looked yet: judge what it will write down."""
-        return await self._ledger.entries(target.name) or fill(target.name, state)
+        return await self._ledger.entries(target.key) or fill(target.key, state)
 
     async def _troubles(self, target: Target) -> list[datetime]:
         """When the latest alerts that asked for a rollback of this target began."""
@@ -105,7 +105,7 @@ class FactFinder:
             if incident_id == incident.id:
                 continue
             earlier = await self._incidents.get(incident_id)
-            pin = earlier.pins.get(target.name) if earlier else None
-            if pin is not None and pin.to_version.fingerprint == state.current.fingerprint:
+            pins = earlier.pins.values() if earlier else ()  # by the object: the target may have had another name
+            if any(one.uid == state.uid and one.to_version.fingerprint == state.current.fingerprint for one in pins):
                 return incident_id
         return ""

@@ -95,13 +95,13 @@ class LedgerKeeper:
     async def _write(self, target: Target, state: WorkloadState, *, watching: bool) -> None:
         now = self._clock()
         self._seen[target.name] = now
-        entries = await self._ledger.entries(target.name)
-        for entry in advance(entries, target.name, state, now, watching=watching):
+        entries = await self._ledger.entries(target.key)
+        for entry in advance(entries, target.key, state, now, watching=watching):
             await self._ledger.put(entry)
 
     async def _until_proven(self, target: Target) -> float | None:
         """Seconds until the current version has been available for long enough to be written down; None when it has, or isn't."""
-        entries = await self._ledger.entries(target.name)
+        entries = await self._ledger.entries(target.key)
         current = next((entry for entry in reversed(entries) if entry.replaced_at is None), None)
         if current is None or not current.available_open or current.available_from is None:
             return None

@@ -84,13 +84,8 @@ class StepContexts:
         async def mark_changed() -> None:
             await self._mark_changed(incident.id, target)
 
-        def declared(name: str) -> Target:
-            if name not in self._targets():
-                raise RefusedError(f"target {name} is not declared any more")
-            return self._targets()[name]
-
         def workload_of(name: str) -> Workload:
-            return self._workloads.of(declared(name))
+            return self._workloads.of(self._declared(name))
 
         def record_of(name: str) -> StepRecord | None:
             return next((one for one in incident.steps if one.name == name), None)
@@ -118,7 +113,7 @@ class StepContexts:
             workload_of=workload_of,
             mark_acted=mark_acted,
             sleep=sleep,
-            declared=declared,
+            declared=self._declared,
             record_of=record_of,
             mark_changed=mark_changed,
             targets=self._targets,
@@ -139,6 +134,11 @@ class StepContexts:
             return
         raise StoppedError("stopped: somebody asked for it")
 
+    def _declared(self, name: str) -> Target:
+        if name not in self._targets():
+            raise RefusedError(f"target {name} is not declared any more")
+        return self._targets()[name]
+
     async def _mark_acted(self, incident_id: str, pin: Pin) -> None:
         """After the last look, the bad version is marked for ever."""
         incident = await self._desk.get(incident_id)
@@ -146,7 +146,7 @@ class StepContexts:
             raise RefusedError(f"incident {incident_id} is gone")
         await self._look(incident, pin)
         now = self._clock()
-        await self._ledger.mark_bad(pin.target, pin.from_version.fingerprint, now, incident_id)
+        await self._ledger.mark_bad(self._declared(pin.target).key, pin.from_version.fingerprint, now, incident_id)
         event = self._desk.event("acting", f"changing {pin.target} from {pin.from_version.version} to {pin.to_version.version}")
         await self._desk.change(incident_id, lambda known: replace(known, acted_at=known.acted_at or now), [event])
         await self._note(pin.target)

@@ -15,7 +15,7 @@ from responder.domain.plan import Monitor, OnStepFailure, Retry, Step
 from responder.domain.target import Mode
 from responder.domain.version import LedgerEntry, RolloutPhase, RolloutStatus
 from responder.errors import OutcomeUnknownError, PermanentError, TemporaryError, UnreachableError
-from tests.simulation.world import QUIET, ROLLBACK, V1, V2, V3, World, a_world, rulebook, statuses, wall
+from tests.simulation.world import APP, QUIET, ROLLBACK, V1, V2, V3, World, a_world, rulebook, statuses, wall
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ async def test_a_bad_deploy_is_rolled_back_once_and_resolved(world: World) -> No
     assert incident.acted_at is not None
     assert incident.recovered_at is not None
     assert incident.began_at <= incident.opened_at <= incident.acted_at <= incident.recovered_at <= incident.closed_at
-    assert await world.database.ledger.bad_fingerprints("app") == {V2.fingerprint: incident.id}
+    assert await world.database.ledger.bad_fingerprints(APP) == {V2.fingerprint: incident.id}
 
 
 async def test_in_observe_mode_everything_is_decided_and_nothing_is_done(tmp_path: Path) -> None:
@@ -128,9 +128,9 @@ async def test_what_joined_is_not_opened_again_after_a_restart(world: World) -> 
 async def test_an_alert_that_goes_on_is_told_and_never_a_second_step_back(world: World) -> None:
     world.rules = rulebook(monitor=Monitor(window=timedelta(0), settle=timedelta(seconds=0.2)))
     world.workload.history = (V3, V2, V1)
-    await world.database.ledger.put(LedgerEntry("app", V3.fingerprint, "v3", "3", wall() - timedelta(seconds=50)))
+    await world.database.ledger.put(LedgerEntry(APP, V3.fingerprint, "v3", "3", wall() - timedelta(seconds=50)))
     await world.database.ledger.put(
-        LedgerEntry("app", V2.fingerprint, "v2", "2", world.workload.changed, longest=timedelta(hours=1))
+        LedgerEntry(APP, V2.fingerprint, "v2", "2", world.workload.changed, longest=timedelta(hours=1))
     )
     await world.start()
     await world.alert("Errors")

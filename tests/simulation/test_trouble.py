@@ -22,7 +22,7 @@ from responder.domain.version import LedgerEntry, RolloutPhase, RolloutStatus
 from responder.engine.evaluator import Evaluator
 from responder.errors import JournalUnavailableError, OutcomeUnknownError, PermanentError
 from responder.ports import Entry, OpenResult
-from tests.simulation.world import ROLLBACK, V1, V2, V3, PlayedWorkload, World, a_world, rulebook, statuses, wall
+from tests.simulation.world import APP, ROLLBACK, V1, V2, V3, PlayedWorkload, World, a_world, rulebook, statuses, wall
 
 
 @pytest.fixture(autouse=True)
@@ -291,8 +291,8 @@ def two_targets(mode: Mode = Mode.ARMED) -> Rulebook:
 
 async def add_database(world: World) -> PlayedWorkload:
     workload = world.others["db"] = PlayedWorkload(V2, V1, changed=world.workload.changed)
-    for entry in await world.database.ledger.entries("app"):
-        await world.database.ledger.put(replace(entry, target="db"))
+    for entry in await world.database.ledger.entries(APP):
+        await world.database.ledger.put(replace(entry, target=str(WorkloadRef("shop", "db"))))
     return workload
 
 
@@ -368,10 +368,10 @@ async def test_a_version_that_was_replaced_because_of_an_alert_is_not_gone_back_
     began = changed - timedelta(minutes=40)
     await ledger.put(
         LedgerEntry(
-            "app", V2.fingerprint, "v2", "2", began, replaced_at=changed + timedelta(seconds=10), longest=timedelta(minutes=30)
+            APP, V2.fingerprint, "v2", "2", began, replaced_at=changed + timedelta(seconds=10), longest=timedelta(minutes=30)
         )
     )
-    await ledger.put(LedgerEntry("app", V3.fingerprint, "v3", "3", changed + timedelta(seconds=10)))
+    await ledger.put(LedgerEntry(APP, V3.fingerprint, "v3", "3", changed + timedelta(seconds=10)))
     await world.start()
     await world.settled_start()
     world.workload.paused = True
@@ -426,3 +426,23 @@ async def test_a_rule_that_is_gone_is_no_all_clear(world: World) -> None:
     incident = await world.incident("failed", "resolved")
     assert incident.status.value == "failed"
     assert "has not cleared" in incident.reason
+
+
+async def test_renaming_a_target_forgets_neither_what_was_bad_nor_what_was_restored(world: World) -> None:
+    await world.start()
+    await world.alert("Errors")
+    await world.incident("monitoring")
+    await world.resolve("Errors")
+    await world.incident("resolved")
+    await world.stop()
+    book = world.rules
+    named = replace(book.targets["app"], name="storefront")
+    world.rules = replace(book, targets={"storefront": named}, digest="renamed")
+    world.others["storefront"] = world.workload
+    world.began.clear()
+    await world.start()
+    await world.alert("Errors", ago=1)
+    refused = await world.incident("refused", number=2)
+    assert refused.target == "storefront"
+    assert "never a second step back" in refused.reason
+    assert world.workload.writes == 1

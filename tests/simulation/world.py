@@ -40,6 +40,7 @@ from responder.ports import Action, AlertLists, EntryKind, StepContext
 from responder.stores.database import Database, open_database
 
 V1, V2, V3 = (Version(f"v{n}", str(n), f"material-{n}", f"digest-{n}", (f"shop:v{n}",)) for n in (1, 2, 3))
+APP = str(WorkloadRef("shop", "app"))  # the key of its ledger
 COMPLETE = RolloutStatus(RolloutPhase.COMPLETE, "3 of 3 pods available", 3, 3, 3)
 
 
@@ -170,6 +171,7 @@ class World:
     played: PlayedStep
     others: dict[str, PlayedWorkload] = field(default_factory=dict)
     lists: AlertLists | None = None
+    actions: dict[str, Action] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=count)
     _brain: asyncio.Task[None] | None = None
     brain: Brain = field(init=False)
@@ -262,7 +264,7 @@ class World:
         self._brain = asyncio.create_task(brain.run())
 
     def _actions(self) -> Mapping[str, Action]:
-        return {**build_actions(new_client(), KubernetesClient()), "played": self.played}
+        return {**build_actions(new_client(), KubernetesClient()), "played": self.played, **self.actions}
 
     async def stop(self) -> None:
         if self._brain is not None:
@@ -350,9 +352,9 @@ async def a_world(folder: Path, rules: Rulebook | None = None, *, proven: bool =
     if proven:
         start = changed - timedelta(hours=5)
         await database.ledger.put(
-            LedgerEntry("app", V1.fingerprint, "v1", "1", start, start, changed, replaced_at=changed, longest=timedelta(hours=5))
+            LedgerEntry(APP, V1.fingerprint, "v1", "1", start, start, changed, replaced_at=changed, longest=timedelta(hours=5))
         )
-    await database.ledger.put(LedgerEntry("app", V2.fingerprint, "v2", "2", changed))
+    await database.ledger.put(LedgerEntry(APP, V2.fingerprint, "v2", "2", changed))
     try:
         yield world
     finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from responder.domain.target import Target
+from responder.domain.target import Target, WorkloadRef
 from responder.domain.version import LedgerEntry, WorkloadState
 from responder.engine.ledger_keeper import LedgerKeeper
 from responder.stores.database import Database
@@ -56,10 +56,14 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
         yield database
 
 
+def declared_target(name: str) -> Target:
+    return replace(target(proven_for=timedelta(minutes=10)), name=name, workload=WorkloadRef("shop", name))
+
+
 @asynccontextmanager
 async def keeping(database: Database, clock: Callable[[], datetime], **watched: Watched) -> AsyncIterator[None]:
     keeper = LedgerKeeper(Watching(watched), database.ledger, clock)  # type: ignore[arg-type]
-    declared = {name: replace(target(proven_for=timedelta(minutes=10)), name=name) for name in watched}
+    declared = {name: declared_target(name) for name in watched}
     task = asyncio.create_task(keeper.run(declared))
     try:
         yield
@@ -71,7 +75,7 @@ async def keeping(database: Database, clock: Callable[[], datetime], **watched: 
 async def entry_of(database: Database, name: str, holds: Callable[[LedgerEntry], bool]) -> LedgerEntry:
     async with asyncio.timeout(10):
         while True:
-            found = [entry for entry in await database.ledger.entries(name) if holds(entry)]
+            found = [entry for entry in await database.ledger.entries(declared_target(name).key) if holds(entry)]
             if found:
                 return found[0]
             await asyncio.sleep(0.005)
