@@ -72,7 +72,7 @@ class FactFinder:
             ledger=tuple(blame(await self._entries(target, state), troubles, target.guards.deployed_within)),
             bad_fingerprints={mark: by for mark, by in bad.items() if by != incident.id},
             rollbacks=max(0, begun - (incident.id in bad.values())),
-            restored_by=await self._restored_by(target, state, bad.values(), incident),
+            restored_by=await self._restored_by(state, bad.values(), incident),
             acting=acting,
             second_look=second_look,
         )
@@ -99,7 +99,7 @@ class FactFinder:
         earlier = await self._incidents.list(target=target.name, limit=_EARLIER_INCIDENTS)
         return [one.began_at for one in earlier if one.plan is not None and one.began_at is not None]
 
-    async def _restored_by(self, target: Target, state: WorkloadState, culprits: Iterable[str], incident: Incident) -> str:
+    async def _restored_by(self, state: WorkloadState, culprits: Iterable[str], incident: Incident) -> str:
         """The incident whose rollback put the current version there."""
         for incident_id in dict.fromkeys(culprits):
             if incident_id == incident.id:
