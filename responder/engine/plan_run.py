@@ -63,12 +63,11 @@ class _Way:
 class PlanRun:
     """Safe to begin again after a crash: what has ended is not run again, what was begun is gone on with."""
 
-    def __init__(self, *, desk: IncidentDesk, runner: StepRunner, clock: Clock, leash: timedelta = LEASH) -> None:
+    def __init__(self, *, desk: IncidentDesk, runner: StepRunner, clock: Clock) -> None:
         self._desk = desk
         self._runner = runner
         self._compensation = Compensation(desk=desk, runner=runner)
         self._clock = clock
-        self._leash = leash
 
     async def work(self, incident: Incident) -> RunEnding:
         """Run the plan's steps and its verification within the deadline, which starts anew after a restart."""
@@ -133,7 +132,7 @@ class PlanRun:
 
     async def _hold_to_stop(self, incident_id: str, limit: Limit) -> None:
         await self._desk.stop_of(incident_id).wait()
-        limit.shorten(self._leash)
+        limit.shorten(LEASH)
 
     # --- steps ---------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_base, wait_exponential_jitter
 
+from responder.clients.templates import holds
 from responder.domain.incident import Incident, Phase, StepStatus
 from responder.domain.plan import Retry, Step
 from responder.domain.quantity import format_duration
@@ -20,7 +21,7 @@ from responder.engine.desk import IncidentDesk
 from responder.engine.limit import Limit
 from responder.engine.records import ENDED, find_record, set_record
 from responder.engine.step_context import Ask, StepContexts, nobody_to_ask
-from responder.errors import JournalUnavailableError, RefusedError, ResponderError, StoppedError, TemporaryError
+from responder.errors import JournalUnavailableError, PermanentError, RefusedError, ResponderError, StoppedError, TemporaryError
 from responder.ports import Action, Clock, Compensating, Ledger, StepContext, Workloads
 
 _log = structlog.get_logger(__name__)
@@ -106,6 +107,11 @@ class StepRunner:
 
     async def check(self, incident: Incident, step: Step) -> StepOutcome:
         """Run a monitoring check once; nothing is recorded."""
+        try:
+            if step.condition and not holds(step.condition, incident, str(step.parameters.get("target") or incident.target)):
+                return StepOutcome(True, f"not needed: `{step.condition}` is false")
+        except PermanentError as error:
+            return StepOutcome(False, str(error))
 
         async def begin() -> None:
             return None

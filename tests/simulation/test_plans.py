@@ -1,0 +1,498 @@
+"""Plans with nested steps, conditions, rescues, needs, inputs, compensation and stops; killed at every boundary."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from responder.domain.incident import Incident, Order, Phase, Word
+from responder.domain.people import Actor
+from responder.domain.plan import Input, Monitor, OnStepFailure, Retry, Step
+from responder.errors import PermanentError, RefusedError, UnreachableError
+from tests.simulation.deeds import Deed, Scale
+from tests.simulation.world import ROLLBACK, V1, V2, World, a_world, rulebook, wall
+
+
+def deed(name: str, **more: Any) -> Step:
+    return Step(name, "deed", **more)
+
+
+def scale(name: str, to: int, **more: Any) -> Step:
+    return Step(name, "scale", {"to": to}, **more)
+
+
+def parallel(name: str, *steps: Step, **more: Any) -> Step:
+    return Step(name, "parallel", steps=steps, **more)
+
+
+def block(name: str, *steps: Step, **more: Any) -> Step:
+    return Step(name, "block", steps=steps, **more)
+
+
+class Stage:
+    """A world whose plan has these steps, its deeds and its scale."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.deed = Deed()
+        self.scale = Scale()
+        world.actions = {"deed": self.deed, "scale": self.scale}
+
+    async def run_to(self, *statuses: str) -> Incident:
+        await self.world.start()
+        await self.world.alert("Errors")
+        return await self.world.incident(*statuses)
+
+
+@asynccontextmanager
+async def stage(folder: Path, *steps: Step, **plan: Any) -> AsyncIterator[Stage]:
+    async with a_world(folder, rulebook(*steps, **plan)) as world:
+        yield Stage(world)
+
+
+def ends(incident: Incident, phase: Phase = Phase.STEPS) -> dict[str, str]:
+    return {record.name: record.status.value for record in incident.steps if record.phase is phase}
+
+
+# --- conditions, needs -----------------------------------------------------------------------------------------------
+
+
+async def test_a_step_whose_condition_is_false_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    steps = (deed("eu", condition="labels.region == 'eu'"), deed("shop", condition="labels.deployment == 'app'"))
+    async with stage(tmp_path, *steps) as on:
+        incident = await on.run_to("failed", "monitoring")
+        # strict: there is no label `region`, and a name that is missing is no false
+        assert incident.status.value == "failed"
+        assert "there is no 'region'" in incident.reason
+    steps = (deed("eu", condition="labels.region | default('us') == 'eu'"), deed("shop", condition="labels.deployment == 'app'"))
+    (tmp_path / "two").mkdir()
+    async with stage(tmp_path / "two", *steps) as on:
+        incident = await on.run_to("monitoring")
+        assert ends(incident) == {"eu": "skipped", "shop": "succeeded"}
+        assert incident.steps[0].output == "not needed: `labels.region | default('us') == 'eu'` is false"
+        assert on.deed.story == ["shop"]
+
+
+async def test_a_condition_that_is_neither_true_nor_false_fails_its_step(tmp_path: Path) -> None:
+    async with stage(tmp_path, deed("one", condition="labels.deployment")) as on:
+        incident = await on.run_to("failed")
+        assert "must come out true or false, not str" in incident.reason
+        assert on.deed.story == []
+
+
+@pytest.mark.parametrize(
+    ("backup", "said"),
+    [
+        pytest.param(deed("backup", on_failure=OnStepFailure.CONTINUE), "needs backup to have succeeded", id="it failed"),
+        pytest.param(deed("backup", condition="value is defined and value > 5"), "needs backup to have succeeded", id="skipped"),
+    ],
+)
+async def test_a_step_refuses_when_what_it_needs_has_not_succeeded(backup: Step, said: str, tmp_path: Path) -> None:
+    async with stage(tmp_path, backup, deed("restore", needs=("backup",), rescue=(deed("force"),))) as on:
+        on.deed.faults["backup"] = [PermanentError("disk full")]
+        incident = await on.run_to("refused")
+        assert said in incident.reason
+        assert "restore" not in on.deed.story
+        assert "force" not in on.deed.story, "no is not a failed try: it is never rescued"
+
+
+# --- nested steps ----------------------------------------------------------------------------------------------------
+
+
+async def test_parallel_steps_run_side_by_side_and_all_end_before_the_next(tmp_path: Path) -> None:
+    steps = (parallel("both", deed("one"), deed("two")), deed("after"))
+    async with stage(tmp_path, *steps) as on:
+        on.deed.gates = {"one": asyncio.Event(), "two": asyncio.Event()}
+        await on.world.start()
+        await on.world.alert("Errors")
+        async with asyncio.timeout(20):
+            await on.deed.entered["one"].wait()
+            await on.deed.entered["two"].wait()
+        on.deed.gates["two"].set()
+        incident = await on.world.incident("running")
+        assert ends(incident)["both"] == "running"
+        assert "after" not in on.deed.story
+        on.deed.gates["one"].set()
+        incident = await on.world.incident("monitoring")
+        assert ends(incident) == {"both": "succeeded", "one": "succeeded", "two": "succeeded", "after": "succeeded"}
+
+
+async def test_a_parallel_step_fails_when_one_of_them_does_but_the_others_end_first(tmp_path: Path) -> None:
+    steps = (parallel("both", deed("bad"), block("good", deed("slow"), deed("slower"))), deed("after"))
+    async with stage(tmp_path, *steps) as on:
+        on.deed.faults["bad"] = [PermanentError("no")]
+        on.deed.gates["slow"] = asyncio.Event()
+        await on.world.start()
+        await on.world.alert("Errors")
+        async with asyncio.timeout(20):
+            await on.deed.entered["slow"].wait()
+        on.deed.gates["slow"].set()
+        incident = await on.world.incident("failed")
+        assert incident.reason == "both: bad: no"
+        assert ends(incident) == {
+            "both": "failed", "bad": "failed", "good": "succeeded", "slow": "succeeded", "slower": "succeeded",
+        }  # fmt: skip
+        assert "after" not in on.deed.story
+
+
+async def test_a_group_that_takes_too_long_leaves_no_step_running(tmp_path: Path) -> None:
+    group = block("group", deed("slow"), timeout=timedelta(milliseconds=200))
+    async with stage(tmp_path, group) as on:
+        on.deed.gates["slow"] = asyncio.Event()
+        incident = await on.run_to("failed")
+        assert incident.reason == "group: timed out after 200ms"
+        assert ends(incident) == {"group": "failed", "slow": "failed"}
+
+
+async def test_rollbacks_may_stand_nested_and_are_all_judged_before_anything_runs(tmp_path: Path) -> None:
+    steps = (deed("first"), parallel("both", block("inner", replace(ROLLBACK, name="back")), deed("beside")))
+    async with stage(tmp_path, *steps) as on:
+        on.world.workload.paused = True
+        incident = await on.run_to("refused")
+        assert "paused by a person" in incident.reason
+        assert on.deed.story == []
+        on.world.workload.paused = False
+        await on.world.alert("Latency", key="other")
+        incident = await on.world.incident("monitoring", number=2)
+        assert on.world.workload.current == V1
+        assert on.world.workload.writes == 1
+
+
+# --- fallback chains -------------------------------------------------------------------------------------------------
+
+CHAIN = (deed("flag-off"), deed("helped", rescue=(replace(ROLLBACK, name="back"), deed("check-again"))), deed("after"))
+
+
+async def test_what_rescues_a_step_runs_only_when_it_failed_and_then_the_plan_goes_on(tmp_path: Path) -> None:
+    async with stage(tmp_path, *CHAIN) as on:
+        on.deed.faults["helped"] = [PermanentError("still 7 %")]
+        incident = await on.run_to("monitoring")
+        assert on.world.workload.current == V1
+        assert on.deed.story == ["flag-off", "helped", "check-again", "after"]
+        assert ends(incident)["helped"] == "failed"
+
+
+async def test_a_first_means_that_helped_rolls_nothing_back(tmp_path: Path) -> None:
+    async with stage(tmp_path, *CHAIN) as on:
+        await on.run_to("monitoring")
+        assert on.world.workload.current == V2
+        assert on.deed.story == ["flag-off", "helped", "after"]
+
+
+async def test_when_the_rescue_fails_too_the_plan_has_failed_and_both_are_named(tmp_path: Path) -> None:
+    async with stage(tmp_path, *CHAIN) as on:
+        on.deed.faults = {"helped": [PermanentError("still 7 %")], "check-again": [PermanentError("still 6 %")]}
+        incident = await on.run_to("failed")
+        assert incident.reason == "helped: still 7 %; then check-again: still 6 %"
+        assert on.deed.story == ["flag-off", "helped", "check-again"]
+
+
+# --- compensation ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_failed_plan_puts_back_what_it_began_last_first_and_before_on_failure(tmp_path: Path) -> None:
+    steps = (scale("down", 1), scale("off", 0), deed("restore"))
+    async with stage(tmp_path, *steps, on_failure=(deed("tell"),)) as on:
+        on.scale.story = on.deed.story  # one story
+        on.deed.faults["restore"] = [PermanentError("no such backup")]
+        incident = await on.run_to("failed")
+        assert on.deed.story == ["down: 1", "off: 0", "restore", "undo off: 1", "undo down: 3", "tell"]
+        assert ends(incident, Phase.COMPENSATION) == {"off": "succeeded", "down": "succeeded"}
+        assert incident.reason == "restore: no such backup"
+        told = await on.world.messages()
+        assert any("Now what was begun is put back: off, down." in line for line in told)
+        assert any("Put back: off: scaled back to 1; down: scaled back to 3." in line for line in told)
+
+
+async def test_what_the_plan_put_back_itself_is_left_alone(tmp_path: Path) -> None:
+    steps = (scale("off", 0), scale("on", 3), deed("check"))
+    async with stage(tmp_path, *steps) as on:
+        on.deed.faults["check"] = [PermanentError("no answer")]
+        incident = await on.run_to("failed")
+        assert on.scale.story == ["off: 0", "on: 3"]
+        assert ends(incident, Phase.COMPENSATION) == {"on": "succeeded", "off": "succeeded"}
+        assert not any("Put back" in line for line in await on.world.messages())
+
+
+async def test_a_compensation_that_fails_is_told_loudly_and_the_others_go_on(tmp_path: Path) -> None:
+    steps = (scale("down", 1), scale("off", 0), deed("restore"))
+    async with stage(tmp_path, *steps) as on:
+        on.deed.faults["restore"] = [PermanentError("no such backup")]
+        on.scale.undo_faults = [PermanentError("forbidden")]  # type: ignore[list-item]
+        incident = await on.run_to("failed")
+        assert ends(incident, Phase.COMPENSATION) == {"off": "failed", "down": "succeeded"}
+        told = await on.world.messages()
+        assert any("off (scale) could not be undone: forbidden. The service may be stopped: check it now." in one for one in told)
+        assert "compensation_failed" in await on.world.kinds(incident)
+
+
+async def test_a_refusal_after_something_was_changed_is_a_failure_that_puts_back(tmp_path: Path) -> None:
+    async with stage(tmp_path, scale("off", 0), deed("no")) as on:
+        on.deed.faults["no"] = [RefusedError("not now")]
+        incident = await on.run_to("failed")
+        assert on.scale.replicas == 3
+        assert "Nothing was changed" not in " ".join(await on.world.messages())
+        assert incident.reason == "no: not now"
+
+
+async def test_a_plan_that_went_well_keeps_what_it_did_when_the_watch_fails(tmp_path: Path) -> None:
+    watch = Monitor(window=timedelta(seconds=5), every=timedelta(milliseconds=20), failure_limit=1, checks=(deed("look"),))
+    async with stage(tmp_path, scale("off", 0), monitor=watch) as on:
+        on.deed.faults["look"] = [PermanentError("worse")] * 10
+        incident = await on.run_to("failed")
+        assert "monitoring failed" in incident.reason
+        assert on.scale.replicas == 0
+
+
+# --- stop ------------------------------------------------------------------------------------------------------------
+
+
+async def stop(on: Stage, incident: Incident) -> None:
+    await on.world.desk.change(incident.id, lambda known: replace(known, cancel=Word("ann", wall(), "wrong service")))
+
+
+async def test_a_stop_ends_a_step_where_it_sleeps_puts_back_and_cancels(tmp_path: Path) -> None:
+    steps = (scale("off", 0), Step("wait", "sleep", {"for": timedelta(hours=1)}, timeout=timedelta(hours=2)), deed("after"))
+    async with stage(tmp_path, *steps, deadline=timedelta(hours=3), on_failure=(deed("tell"),)) as on:
+        incident = await on.run_to("running")
+        await _until(lambda: on.scale.replicas == 0)
+        await stop(on, incident)
+        incident = await on.world.incident("cancelled")
+        assert incident.reason == "stopped by ann: wrong service"
+        assert on.scale.replicas == 3
+        assert on.deed.story == [], "what comes after a failure is not for a stop"
+        assert any("Put back: off: scaled back to 3." in line for line in await on.world.messages())
+
+
+async def test_a_stop_is_heard_between_two_tries(tmp_path: Path) -> None:
+    again = deed("try", retry=Retry(50, timedelta(minutes=5), timedelta(minutes=10)), timeout=timedelta(hours=1))
+    async with stage(tmp_path, again, deadline=timedelta(hours=3)) as on:
+        on.deed.faults["try"] = [UnreachableError("away")] * 50
+        incident = await on.run_to("running")
+        async with asyncio.timeout(20):
+            await on.deed.entered["try"].wait()
+        await stop(on, incident)
+        incident = await on.world.incident("cancelled")
+        assert on.deed.story == ["try"]
+
+
+async def test_a_step_that_never_sleeps_is_cut_off_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("responder.engine.plan_run.LEASH", timedelta(milliseconds=50))
+    async with stage(tmp_path, parallel("both", deed("deaf"), deed("quick"))) as on:
+        on.deed.gates["deaf"] = asyncio.Event()
+        incident = await on.run_to("running")
+        async with asyncio.timeout(20):
+            await on.deed.entered["deaf"].wait()
+        await stop(on, incident)
+        incident = await on.world.incident("cancelled")
+        assert ends(incident)["deaf"] == "failed"
+
+
+async def test_a_stop_survives_a_crash(tmp_path: Path) -> None:
+    async with stage(tmp_path, scale("off", 0), deed("deaf")) as on:
+        on.deed.gates["deaf"] = asyncio.Event()
+        incident = await on.run_to("running")
+        async with asyncio.timeout(20):
+            await on.deed.entered["deaf"].wait()
+        await stop(on, incident)
+        await on.world.stop()
+        assert on.scale.replicas == 0
+        await on.world.start()
+        await on.world.incident("cancelled")
+        assert on.scale.replicas == 3
+
+
+# --- inputs, loss of data --------------------------------------------------------------------------------------------
+
+
+async def test_a_missing_input_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
+    inputs = {"backup": Input(r"\d{8}", None, "day of the backup")}
+    async with stage(tmp_path, deed("restore"), inputs=inputs) as on:
+        incident = await on.run_to("refused")
+        assert "plan back needs the input `backup` (day of the backup)" in incident.reason
+        assert on.deed.story == []
+
+
+async def test_inputs_have_defaults_that_conditions_and_texts_know(tmp_path: Path) -> None:
+    inputs = {"region": Input(default="eu")}
+    steps = (deed("eu", condition="inputs.region == 'eu'"), Step("tell", "notify", {"text": "going back in {{ inputs.region }}"}))
+    async with stage(tmp_path, *steps, inputs=inputs) as on:
+        await on.run_to("monitoring")
+        assert on.deed.story == ["eu"]
+        assert any("going back in eu" in line for line in await on.world.messages())
+
+
+async def test_a_step_that_destroys_data_asks_a_person(tmp_path: Path) -> None:
+    async with stage(tmp_path, deed("backup"), deed("drop", needs=("backup",), destroys=True)) as on:
+        incident = await on.run_to("waiting_approval")
+        assert on.deed.story == ["backup"]
+        assert incident.approvals[0].step == "drop"
+        await on.world.stop()  # a restart asks nobody twice
+        await on.world.start()
+        await on.world.commands.approve(incident.id, Actor("ann"))
+        incident = await on.world.incident("monitoring")
+        assert on.deed.story == ["backup", "drop"]
+        assert len(incident.approvals) == 1
+
+
+async def test_the_deadline_stands_still_while_a_person_is_asked(tmp_path: Path) -> None:
+    ask = Step("ask", "approve", {"text": "Drop the table"}, timeout=timedelta(milliseconds=300))
+    async with stage(tmp_path, ask, deed("drop"), deadline=timedelta(milliseconds=400)) as on:
+        incident = await on.run_to("waiting_approval")
+        await asyncio.sleep(0.5)  # longer than both limits
+        await on.world.commands.approve(incident.id, Actor("ann"), "go")
+        incident = await on.world.incident("monitoring", "failed")
+        assert incident.status.value == "monitoring", incident.reason
+        assert incident.steps[0].output == "approved by ann: go"
+
+
+async def test_a_no_in_the_midst_of_a_plan_puts_back(tmp_path: Path) -> None:
+    async with stage(tmp_path, scale("off", 0), Step("ask", "approve", {})) as on:
+        incident = await on.run_to("waiting_approval")
+        await on.world.commands.reject(incident.id, Actor("ann"), "too late")
+        incident = await on.world.incident("failed")
+        assert "rejected by ann: too late" in incident.reason
+        assert on.scale.replicas == 3
+
+
+# --- how far it is ---------------------------------------------------------------------------------------------------
+
+
+async def test_people_hear_how_far_a_long_plan_is(tmp_path: Path) -> None:
+    async with stage(tmp_path, deed("one"), deed("two"), deed("three"), updates=timedelta(milliseconds=100)) as on:
+        on.deed.gates["two"] = asyncio.Event()
+        incident = await on.run_to("running")
+        async with asyncio.timeout(20):
+            while "progress" not in await on.world.kinds(incident):  # noqa: ASYNC110 - the database has no event
+                await asyncio.sleep(0.01)
+        on.deed.gates["two"].set()
+        await on.world.incident("monitoring")
+        assert any("1 of 3 steps done (33 %), now: two; running for " in line for line in await on.world.messages())
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - what is played has no event
+            await asyncio.sleep(0.005)
+
+
+# --- killed at every boundary ----------------------------------------------------------------------------------------
+
+
+class Killer:
+    """Stops the process at the n-th save of an incident: just before it is on disk, or just after."""
+
+    def __init__(self, world: World, at: int, *, after: bool) -> None:
+        self._incidents = world.database.incidents
+        self._save = world.database.incidents.save
+        self._at, self._after = at, after
+        self.saves = 0
+        self.dead = asyncio.Event()
+        world.database.incidents.save = self  # type: ignore[method-assign,assignment]
+
+    async def __call__(self, *given: Any, **more: Any) -> None:
+        self.saves += 1
+        if self.saves != self._at:
+            await self._save(*given, **more)
+            return
+        if self._after:
+            await self._save(*given, **more)
+        self.dead.set()
+        await asyncio.Event().wait()  # until it is cancelled: nothing after this ever happens
+
+    def leave(self) -> None:
+        self._incidents.save = self._save  # type: ignore[method-assign]
+
+
+NESTED = (
+    deed("first"),
+    parallel(
+        "both", deed("left", condition="labels.deployment == 'app'"), block("right", deed("r1"), replace(ROLLBACK, name="back"))
+    ),
+    deed("never", condition="value is defined and value > 1000"),
+    deed("helped", rescue=(deed("plan-b"),), needs=("back",)),
+    deed("last"),
+)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
+async def test_nested_steps_killed_at_every_boundary_go_on_exactly_there(after: bool, tmp_path: Path) -> None:
+    at = 0
+    while True:
+        at += 1
+        folder = tmp_path / f"{at}"
+        folder.mkdir()
+        async with stage(folder, *NESTED) as on:
+            on.deed.faults["helped"] = [PermanentError("no")] * 2  # also when it is run again
+            died, incident = await _killed_and_restarted(on, at, after, "monitoring", "failed")
+            assert incident.status.value == "monitoring", (at, incident.reason)
+            assert ends(incident) == {
+                "first": "succeeded", "both": "succeeded", "left": "succeeded", "right": "succeeded", "r1": "succeeded",
+                "back": "succeeded", "never": "skipped", "helped": "failed", "plan-b": "succeeded", "last": "succeeded",
+            }, at  # fmt: skip
+            assert on.world.workload.writes == 1, at
+            assert len(on.deed.story) <= 7, "only the step in flight is run again"
+            order = [name for name in dict.fromkeys(on.deed.story) if name not in ("left", "r1")]
+            assert order == ["first", "helped", "plan-b", "last"], at
+            if not died:
+                break
+    assert at > 15
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
+async def test_compensation_killed_at_every_boundary_leaves_nothing_stopped(after: bool, tmp_path: Path) -> None:
+    at = 0
+    while True:
+        at += 1
+        folder = tmp_path / f"{at}"
+        folder.mkdir()
+        async with stage(folder, scale("down", 1), scale("off", 0), deed("restore"), on_failure=(deed("tell"),)) as on:
+            on.deed.faults["restore"] = [PermanentError("no such backup")] * 2
+            died, incident = await _killed_and_restarted(on, at, after, "failed", "monitoring", "refused")
+            assert incident.status.value == "failed", (at, incident.reason)
+            assert on.scale.replicas == 3, (at, on.scale.story)
+            assert ends(incident, Phase.COMPENSATION) == {"off": "succeeded", "down": "succeeded"}, at
+            assert ends(incident, Phase.ON_FAILURE) == {"tell": "succeeded"}, at
+            if not died:
+                break
+    assert at > 10
+
+
+async def _killed_and_restarted(on: Stage, at: int, after: bool, *statuses: str) -> tuple[bool, Incident]:
+    killer = Killer(on.world, at, after=after)
+    await on.world.start()
+    await on.world.alert("Errors")
+    ended = asyncio.create_task(on.world.incident(*statuses))
+    died = asyncio.create_task(killer.dead.wait())
+    await asyncio.wait({ended, died}, return_when=asyncio.FIRST_COMPLETED)
+    is_dead = killer.dead.is_set()
+    died.cancel()
+    if is_dead:
+        await on.world.stop()
+        killer.leave()
+        await on.world.start()
+    incident = await ended
+    killer.leave()
+    return is_dead, incident
+
+
+async def test_an_order_runs_a_destroying_step_without_another_question(tmp_path: Path) -> None:
+    async with stage(tmp_path, deed("drop", destroys=True)) as on:
+        on.deed.gates["drop"] = asyncio.Event()
+        await on.world.start()
+        await on.world.alert("Errors")
+        incident = await on.world.incident("waiting_approval")
+        await on.world.stop()
+        ordered = replace(incident, order=Order("ann", "lost anyway"))
+        await on.world.database.incidents.save(ordered)
+        on.deed.gates["drop"].set()
+        await on.world.start()
+        await on.world.incident("monitoring", "refused")
+        assert on.deed.story == ["drop"]
