@@ -26,6 +26,7 @@ from responder.clients.programs import Programs
 from responder.clients.prometheus import NoPrometheus, PrometheusClient
 from responder.clients.ssh import SshOptions
 from responder.domain.decision import Decision, DecisionKind
+from responder.domain.incident import Incident
 from responder.domain.prometheus_users import prometheus_users
 from responder.domain.report import render_report, report_document
 from responder.domain.rulebook import DEFAULT_ROUTES, Rulebook
@@ -34,6 +35,7 @@ from responder.domain.version import WorkloadState
 from responder.engine.admission import Admission
 from responder.engine.approvals import Approvals
 from responder.engine.brain import Brain
+from responder.engine.checkpoints import CheckpointKeeper
 from responder.engine.claims import Claims
 from responder.engine.commands import AuditLog, Commands
 from responder.engine.conductor import Conductor
@@ -176,11 +178,19 @@ class _Tasks:
     """What runs side by side for as long as the service lives."""
 
     def __init__(
-        self, service: Service, outbox: OutboxWorker, keeper: LedgerKeeper, settings: Settings, metrics: Metrics
+        self,
+        service: Service,
+        outbox: OutboxWorker,
+        keeper: LedgerKeeper,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        checkpoints: CheckpointKeeper,
     ) -> None:
         self._service = service
         self._outbox = outbox
         self._keeper = keeper
+        self._checkpoints = checkpoints
         self._settings = settings
         self._metrics = metrics
         self.ready = asyncio.Event()
@@ -220,6 +230,7 @@ class _Tasks:
             group.create_task(service.reader.run(), name="readings")
             group.create_task(self._outbox.run(), name="outbox")
             group.create_task(self._keeper.run(service.rulebook.targets), name="ledger")
+            group.create_task(self._checkpoints.run(), name="checkpoints")
             group.create_task(self._every(_GAUGES_EVERY, self._count, first=timedelta(0)), name="gauges")
             group.create_task(self._every(_MAINTENANCE_EVERY, self._maintain, first=_MAINTENANCE_EVERY), name="maintenance")
 
@@ -308,7 +319,7 @@ class _Parts:
             configured=notifiers.keys(),
             on_outbox=outbox.wake,
             link_to=self._link_to,
-            on_closed=lambda incident: metrics.rollback_runs.labels(incident.status.value).inc(),
+            on_closed=lambda incident: self._closed(incident, checkpoints),
         )
         facts = FactFinder(
             self._workloads, database.ledger, database.incidents, wall_clock, second_look.before_acting if second_look else None
@@ -361,6 +372,7 @@ class _Parts:
             goes_on=second_look.goes_on if second_look else None,
         )
         brain.employ(desk, conductor, restraint)
+        checkpoints = CheckpointKeeper(desk=desk, incidents=database.incidents, runner=runner, clock=wall_clock)
         keeper = LedgerKeeper(self._workloads, database.ledger, wall_clock)
         reloader = Reloader(
             load=lambda: load_rulebook(self._settings.rules, PARAMETERS),
@@ -387,7 +399,7 @@ class _Parts:
         app = build_app(self._web(brain, desk, reloader, people))
         server = _Server(server_config(app, host=self._settings.host, port=self._settings.port))
         service = Service(url_of(listener), reloader, database, brain, desk, started, server, reader)
-        return service, _Tasks(service, outbox, keeper, self._settings, metrics)
+        return service, _Tasks(service, outbox, keeper, self._settings, metrics, checkpoints=checkpoints)
 
     def _second_look(self, http: httpx.AsyncClient, evaluator: Callable[[], Evaluator]) -> SecondLook | None:
         if not self._settings.alertmanager_url:
@@ -406,6 +418,10 @@ class _Parts:
     def _folded(self, lag: timedelta, reader: Reader) -> None:
         self._metrics.evaluation_lag.set(lag.total_seconds())
         reader.look()
+
+    def _closed(self, incident: Incident, checkpoints: CheckpointKeeper) -> None:
+        self._metrics.rollback_runs.labels(incident.status.value).inc()
+        checkpoints.note(incident)
 
     def _note(self, decision: Decision) -> None:
         self._decisions[decision.kind].inc()

@@ -14,10 +14,10 @@ import pytest
 
 from responder.domain.incident import Incident, Order, Phase, Word
 from responder.domain.people import Actor
-from responder.domain.plan import Input, Monitor, OnStepFailure, Retry, Step
+from responder.domain.plan import Checkpoint, Input, Monitor, OnStepFailure, Retry, Step
 from responder.errors import PermanentError, RefusedError, UnreachableError
 from tests.simulation.deeds import Deed, Scale
-from tests.simulation.world import ROLLBACK, V1, V2, World, a_world, rulebook, wall
+from tests.simulation.world import QUIET, ROLLBACK, V1, V2, World, a_world, rulebook, wall
 
 
 def deed(name: str, **more: Any) -> Step:
@@ -381,6 +381,50 @@ async def _until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not holds():  # noqa: ASYNC110 - what is played has no event
             await asyncio.sleep(0.005)
+
+
+# --- checkpoints -----------------------------------------------------------------------------------------------------
+
+
+async def test_checkpoints_are_looked_at_after_the_incident_and_failures_are_told(tmp_path: Path) -> None:
+    soon = Checkpoint("soon", timedelta(milliseconds=20), (deed("look"),))
+    bad = Checkpoint("bad", timedelta(milliseconds=40), (deed("look"), deed("look-closer")))
+    async with stage(tmp_path, deed("one"), checkpoints=(soon, bad), monitor=QUIET) as on:
+        on.deed.faults["look-closer"] = [PermanentError("queue of 70")]
+        await on.run_to("monitoring")
+        await on.world.resolve("Errors")
+        incident = await on.world.incident("resolved")
+        await _until_kind(on, incident, "checkpoint_failed")
+        incident = await on.world.incident("resolved")
+        assert ends(incident, Phase.CHECKPOINT) == {"soon": "succeeded", "bad": "failed"}
+        kinds = await on.world.kinds(incident)
+        assert kinds[-2:] == ["checkpoint_passed", "checkpoint_failed"]
+        assert any(
+            "Checkpoint bad, 40ms after app was healthy again: look-closer: queue of 70." in line
+            for line in await on.world.messages()
+        )
+
+
+async def test_a_checkpoint_that_came_due_while_nobody_ran_is_looked_at_once_and_says_so(tmp_path: Path) -> None:
+    later = Checkpoint("later", timedelta(hours=24), (deed("look"),))
+    async with stage(tmp_path, deed("one"), checkpoints=(later,), monitor=QUIET) as on:
+        await on.run_to("monitoring")
+        await on.world.resolve("Errors")
+        incident = await on.world.incident("resolved")
+        for _ in range(2):
+            await on.world.stop()
+            on.world.clock = lambda: wall() + timedelta(hours=25)
+            await on.world.start()
+            await _until_kind(on, incident, "checkpoint_passed")
+        assert on.deed.story == ["one", "look"]
+        record = (await on.world.incident("resolved")).steps[-1]
+        assert "1 check passed (looked at 1h late: Responder was not running)" in record.output.replace("59m59s", "1h")
+
+
+async def _until_kind(on: Stage, incident: Incident, kind: str) -> None:
+    async with asyncio.timeout(20):
+        while kind not in await on.world.kinds(incident):  # noqa: ASYNC110 - the database has no event
+            await asyncio.sleep(0.01)
 
 
 # --- killed at every boundary ----------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from responder.domain.version import LedgerEntry, Pin, RolloutPhase, RolloutStat
 from responder.engine.admission import Admission
 from responder.engine.approvals import Approvals
 from responder.engine.brain import Brain
+from responder.engine.checkpoints import CheckpointKeeper
 from responder.engine.claims import Claims
 from responder.engine.commands import AuditLog, Commands
 from responder.engine.conductor import Conductor
@@ -174,6 +175,8 @@ class World:
     actions: dict[str, Action] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=count)
     _brain: asyncio.Task[None] | None = None
+    _side: asyncio.Task[None] | None = None
+    clock: Callable[[], datetime] = wall
     brain: Brain = field(init=False)
     desk: IncidentDesk = field(init=False)
     commands: Commands = field(init=False)
@@ -202,6 +205,7 @@ class World:
             configured={"slack"},
             on_outbox=lambda: None,
             link_to=lambda _: "",
+            on_closed=lambda incident: checkpoints.note(incident),  # noqa: PLW0108 - made further down
         )
         approvals, restraint, claims = Approvals(desk=desk, pulse=pulse, clock=wall), Restraint(database.people), Claims()
         workloads = _Workloads({"app": self.workload, **self.others})
@@ -246,6 +250,7 @@ class World:
             goes_on=look.goes_on if look else None,
         )
         brain.employ(desk, conductor, restraint)
+        checkpoints = CheckpointKeeper(desk=desk, incidents=database.incidents, runner=runner, clock=self.clock)
         audit = AuditLog(database.people, wall)
         self.commands = Commands(desk=desk, brain=brain, restraint=restraint, audit=audit, pulse=pulse, clock=wall)
         self.orders = Orders(
@@ -262,6 +267,7 @@ class World:
         self.brain = brain
         self.desk = desk
         self._brain = asyncio.create_task(brain.run())
+        self._side = asyncio.create_task(checkpoints.run())
 
     def _actions(self) -> Mapping[str, Action]:
         return {**build_actions(new_client(), KubernetesClient()), "played": self.played, **self.actions}
@@ -271,6 +277,10 @@ class World:
             self._brain.cancel()
             await asyncio.gather(self._brain, return_exceptions=True)
             self._brain = None
+        if self._side is not None:
+            self._side.cancel()
+            await asyncio.gather(self._side, return_exceptions=True)
+            self._side = None
 
     async def alert(
         self,
