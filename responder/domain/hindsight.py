@@ -71,7 +71,7 @@ def _notes(decision: Decision, incident: Incident) -> tuple[str, ...]:
         notes.append(f"{spell_duration(abs(apart))} {'later' if apart > timedelta(0) else 'earlier'}")
     if decision.rule != incident.rule and (decision.rule, decision.group) not in incident.groups:
         notes.append(f"by rule {decision.rule}, not {incident.rule}")
-    acted = Response.NOTIFY if incident.plan is None else Response.ROLLBACK
+    acted = Response.NOTIFY if incident.plan is None else Response.APPROVE if incident.asks else Response.ROLLBACK
     if decision.response is not acted:
         notes.append(f"response {decision.response.value}, not {acted.value}")
     if decision.severity is not incident.severity:

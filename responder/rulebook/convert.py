@@ -76,4 +76,6 @@ def _rule(form: RuleForm, location: str) -> Rule:
         cooldown=form.cooldown,
         settle=form.settle,
         active_for=form.active_for,
+        grace=form.grace,
+        approval=form.approve.terms(),
     )

@@ -28,6 +28,7 @@ class CrossCheck:
         yield from self._targets()
         yield from self._routes()
         yield from self._rules()
+        yield from self._defaults()
         yield from self._holds()
         yield from StepCheck(self.declarations, self.names_known).problems()
         yield from self._parameters()
@@ -82,7 +83,7 @@ class CrossCheck:
             yield from self._rule(rule)
 
     def _rule(self, rule: Declared[RuleForm]) -> Iterator[Problem]:
-        target, plan, respond = (rule.reference(key) for key in ("target", "plan", "respond"))
+        target, plan = (rule.reference(key) for key in ("target", "plan"))
         if target is not None and not self._has_target(target):
             yield rule.problem(("target",), f"unknown target `{target}`", did_you_mean(target, self.declarations.targets))
         if plan is not None:
@@ -90,11 +91,26 @@ class CrossCheck:
                 yield rule.problem(("plan",), f"unknown plan `{plan}`", did_you_mean(plan, self.declarations.plans))
             if rule.form is not None and "respond" not in rule.form.model_fields_set:
                 yield rule.problem(("plan",), "a plan, but nothing that runs it", "add `respond: rollback`", at_key=True)
-        if respond == Response.ROLLBACK and self.names_known and not self.declarations.targets:
+        respond = rule.reference("respond")
+        if respond in (Response.ROLLBACK, Response.APPROVE) and self.names_known and not self.declarations.targets:
             yield rule.problem(("respond",), "no target is declared that could be rolled back", "add one under `targets:`")
-
         if rule.form is not None:
+            yield from self._people(rule, rule.form)
             yield from self._condition(rule, rule.form)
+
+    @staticmethod
+    def _people(rule: Declared[RuleForm], form: RuleForm) -> Iterator[Problem]:
+        if "approve" in form.model_fields_set and form.respond is not Response.APPROVE:
+            yield rule.problem(("approve",), "nobody is asked", "add `respond: approve`, or remove it", at_key=True)
+        if form.grace and form.respond is Response.NOTIFY:
+            what = "nothing is done after the countdown"
+            yield rule.problem(("grace",), what, "add `respond: rollback`, or remove it", at_key=True)
+
+    def _defaults(self) -> Iterator[Problem]:
+        for shared in self.declarations.defaults.values():
+            plan = shared.reference("plan")
+            if plan is not None and self.names_known and plan not in self.declarations.plans:
+                yield shared.problem(("plan",), f"unknown plan `{plan}`", did_you_mean(plan, self.declarations.plans))
 
     def _condition(self, rule: Declared[RuleForm], form: RuleForm) -> Iterator[Problem]:
         when = form.when

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from responder.domain.rulebook import Response, Severity
 from responder.rulebook.explain import explain, where
 from responder.rulebook.form import HoldForm, RouteForm, RulebookForm, RuleForm
+from responder.rulebook.people_form import SeverityDefaultsForm
 from responder.rulebook.plan_form import STRUCTURE, PlanForm, StepForm
-from responder.rulebook.problem import Problem, Step, did_you_mean
+from responder.rulebook.problem import Problem, Step, did_you_mean, listed
 from responder.rulebook.scalar import TemplateName, check_name
 from responder.rulebook.source import Source
 from responder.rulebook.strict_form import Form
@@ -68,6 +70,7 @@ class Declarations:
     plans: dict[str, Declared[PlanForm]] = field(default_factory=dict)
     routes: list[Declared[RouteForm]] = field(default_factory=list)
     holds: list[Declared[HoldForm]] = field(default_factory=list)
+    defaults: dict[str, Declared[SeverityDefaultsForm]] = field(default_factory=dict)
     steps: list[DeclaredStep] = field(default_factory=list)
     variables: dict[str, Scalar] = field(default_factory=dict)
     told: bool = False
@@ -83,6 +86,7 @@ def declare(sources: Sequence[Source], actions: Mapping[str, type[BaseModel]]) -
         _declare_variables(source, declarations, first)
     for source in sources:
         _declare_file(source, words, declarations)
+    _share(declarations)
     return declarations
 
 
@@ -108,6 +112,9 @@ def _declare_file(source: Source, actions: Mapping[str, type[BaseModel]], into: 
         rule_name = value.get("name") if isinstance(value, dict) else None
         rule = _validated(RuleForm, value, source, path, into)
         into.rules.append(Declared(rule_name if isinstance(rule_name, str) else "", rule, source, path))
+    for name, value in _mapping(data, "defaults"):
+        shared = _validated(SeverityDefaultsForm, value, source, ("defaults", name), into)
+        _add_defaults(Declared(name, shared, source, ("defaults", name)), into)
     if "hold" in data:
         held = _validated(HoldForm, data["hold"], source, ("hold",), into)
         into.holds.append(Declared("hold", held, source, ("hold",)))
@@ -116,6 +123,33 @@ def _declare_file(source: Source, actions: Mapping[str, type[BaseModel]], into: 
     for index, value in enumerate(routes if isinstance(routes, list) else ()):
         route = _validated(RouteForm, value, source, ("notify", index), into)
         into.routes.append(Declared(str(index + 1), route, source, ("notify", index)))
+
+
+def _add_defaults(declared: Declared[SeverityDefaultsForm], into: Declarations) -> None:
+    name = declared.name
+    if name not in set(Severity):
+        into.problems.append(declared.problem((), f"`{name}` is no severity", f"write {listed(list(Severity))}", at_key=True))
+    elif name in into.defaults:
+        first = into.defaults[name].location
+        into.problems.append(declared.problem((), "declared twice", f"first at {first}", at_key=True))
+    else:
+        into.defaults[name] = declared
+
+
+def _share(declarations: Declarations) -> None:
+    """Rules take from the defaults of their severity what they don't say themselves, as far as it goes with their response."""
+    for index, rule in enumerate(declarations.rules):
+        shared = declarations.defaults.get(rule.form.severity) if rule.form is not None else None
+        if rule.form is None or shared is None or shared.form is None:
+            continue
+        given, own = shared.form, rule.form.model_fields_set
+        respond = given.respond if "respond" not in own and given.respond is not None else rule.form.respond
+        fitting = {"plan", "grace"} if respond is not Response.NOTIFY else set()
+        fitting |= {"approve"} if respond is Response.APPROVE else set()
+        taken = {key: getattr(given, key) for key in sorted(fitting - own) if getattr(given, key) is not None}
+        if respond is not rule.form.respond:
+            taken["respond"] = respond
+        declarations.rules[index] = replace(rule, form=rule.form.model_copy(update=taken))
 
 
 class _VariableForm(Form):

@@ -13,11 +13,6 @@ from responder.rulebook.condition_form import PLACE_TAG, QUERY_TAG
 from responder.rulebook.problem import Problem, Step, did_you_mean, listed
 from responder.rulebook.source import Source
 
-# Words of the format's plan that this version does not know yet.
-_LATER_KEYS = {
-    "grace": "remove it: there is no countdown",
-}
-_LATER_VALUES = {"approve": "use `rollback` or `notify`"}
 _TYPE_MESSAGES = {
     "string_type": "must be text",
     "int_type": "must be a whole number",
@@ -51,8 +46,6 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel], source: Source, p
     if kind == "extra_forbidden":
         key = str(location[-1])
         place = where(source, source.existing(full[:-1]))
-        if key in _LATER_KEYS:
-            return source.problem(full, place, f"`{key}` is not supported yet", _LATER_KEYS[key], at_key=True)
         hint = did_you_mean(key, _keys_at(model, location[:-1]))
         return source.problem(full, place, f"unknown key `{key}`", hint, at_key=True)
     if kind == "missing":
@@ -95,8 +88,6 @@ def _message(detail: ErrorDetails) -> tuple[str, str]:
 def _choice_message(given: object, words: Sequence[str]) -> tuple[str, str]:
     if given is None:
         return f"has no value; it must be one of {listed(words)}", ""
-    if isinstance(given, str) and given in _LATER_VALUES:
-        return f"`{given}` is not supported yet", _LATER_VALUES[given]
     if not isinstance(given, str) or len(given) > 60:
         return f"must be one of {listed(words)}", ""
     return f"must be one of {listed(words)}, not `{given}`", _close_only(given, words)

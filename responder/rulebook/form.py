@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from responder.domain.rulebook import Response, Route, Rule, Severity
 from responder.rulebook.condition_form import WhenForm
+from responder.rulebook.people_form import ApproveForm, SeverityDefaultsForm
 from responder.rulebook.plan_form import PlanForm, default_of
 from responder.rulebook.scalar import (
     Duration,
@@ -63,6 +64,12 @@ class RuleForm(Form):
     )
     severity: Severity = default_of(Rule, "severity")
     respond: Response = default_of(Rule, "response")
+    grace: Annotated[
+        Duration, Field(description="A countdown before acting that a person, or the end of the alert, can stop.")
+    ] = default_of(Rule, "grace")
+    approve: Annotated[ApproveForm, Field(description="With `respond: approve`: who says yes, and how long they have.")] = (
+        ApproveForm()
+    )
     plan: Annotated[str | None, Field(description="Plan to run; without it, a bare rollback.")] = None
     target: Annotated[
         str | None, Field(description="The target this rule speaks of, whatever the targets' own `match` says.")
@@ -89,6 +96,9 @@ class RulebookForm(Form):
         Field(description="Names and addresses that steps use as `{{ vars.name }}`."),
     ] = {}  # noqa: RUF012 (pydantic copies it)
     hold: HoldForm | None = None
+    defaults: Annotated[
+        dict[Severity, SeverityDefaultsForm], Field(description="What rules of a severity do that don't say so themselves.")
+    ] = {}  # noqa: RUF012 (pydantic copies it)
 
     @field_validator("version", mode="before")
     @classmethod

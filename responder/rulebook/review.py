@@ -52,7 +52,7 @@ def _about_rule(rule: Rule, rulebook: Rulebook) -> Iterator[str]:
     if rule.plan is None:
         yield "nothing is verified but the rollout itself: it has no plan"
     elif plan is not None and not any(step.uses == _ROLLBACK for step in plan.steps):
-        yield f"respond is rollback, but plan {plan.name} has no rollback step"
+        yield f"respond is {rule.response.value}, but plan {plan.name} has no rollback step"
 
 
 def may_meet(rule: Rule, target: Target) -> bool:

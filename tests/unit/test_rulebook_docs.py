@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from responder.actions.registry import PARAMETERS
-from responder.rulebook import condition_form, form, plan_form, target_form
+from responder.rulebook import condition_form, form, people_form, plan_form, target_form
 from responder.rulebook.loader import load_rulebook
 from responder.rulebook.schema import as_written
 
@@ -42,6 +42,7 @@ FORMS: list[tuple[str, type[BaseModel]]] = [
     ("compose.", target_form.ComposeForm),
     ("checkout.", target_form.CheckoutForm),
     ("", form.RuleForm),
+    ("approve.", people_form.ApproveForm),
     ("hold.", form.HoldForm),
     ("value.", condition_form.ValueForm),
     ("baseline.", condition_form.BaselineForm),

@@ -27,7 +27,17 @@ from responder.domain.condition import (
 )
 from responder.domain.matcher import parse_matcher
 from responder.domain.plan import BARE_ROLLBACK, Monitor, OnStepFailure, Plan, Retry, Step
-from responder.domain.rulebook import DEFAULT_ROUTES, MassHold, Response, Route, Rule, Rulebook, Severity
+from responder.domain.rulebook import (
+    DEFAULT_ROUTES,
+    ApprovalTerms,
+    MassHold,
+    Response,
+    Route,
+    Rule,
+    Rulebook,
+    Severity,
+    Unanswered,
+)
 from responder.domain.target import (
     ArgoCdRef,
     CheckoutRef,
@@ -368,7 +378,7 @@ def test_names_are_unique_across_files_and_all_files_are_looked_at(tmp_path: Pat
         f"{second}:3:3: target app: declared twice (first at {first}:3)",
         f"{second}:5:12: rule r: name: declared twice (first at {first}:5)",
         f"{second}:7:3: plan p: declared twice (first at {first}:7)",
-        f"{second}:8:1: unknown key `oops` (known: `version`, `targets`, `notify`, `rules`, `plans`, `vars`, `hold`)",
+        f"{second}:8:1: unknown key `oops` (known: `version`, `targets`, `notify`, `rules`, `plans`, `vars`, `hold`, `defaults`)",
     ]
 
 
@@ -506,3 +516,38 @@ def test_a_mangled_rulebook_loads_or_is_refused_with_positions(start: int, cut: 
     everything = [*found, *declarations.problems, *CrossCheck(declarations, NOTIFIERS).problems()]
     assert all(each.line >= 1 and each.column >= 1 and each.what for each in everything)
     assert all("\n" not in str(each) for each in everything)
+
+
+def test_people_and_what_rules_of_a_severity_share(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(
+        """\
+version: 1
+targets:
+  app: {kubernetes: {namespace: shop, deployment: app}, match: 'deployment="app"'}
+defaults:
+  P0: {respond: rollback, grace: 1m, plan: back}
+  P2: {respond: approve, approve: {by: [lead, ann@example.com], within: 15m, unanswered: proceed}, plan: back}
+rules:
+  - {name: taken, match: 'a="1"', severity: P0}
+  - {name: own, match: 'a="2"', severity: P0, grace: 5m, plan: other}
+  - {name: only_told, match: 'a="3"', severity: P0, respond: notify}
+  - {name: asked, match: 'a="4"', grace: 10m}
+  - {name: asked_otherwise, match: 'a="5"', respond: approve, approve: lead}
+  - {name: other_severity, match: 'a="6"', severity: P3}
+plans:
+  back: {steps: [rollback]}
+  other: {steps: [rollback]}
+"""
+    )
+    rules = {rule.name: rule for rule in load_rulebook(tmp_path, PARAMETERS).rules}
+    seen = {name: (rule.response.value, rule.grace, rule.plan) for name, rule in rules.items()}
+    assert seen == {
+        "taken": ("rollback", timedelta(minutes=1), "back"),
+        "own": ("rollback", timedelta(minutes=5), "other"),
+        "only_told": ("notify", timedelta(0), None),
+        "asked": ("approve", timedelta(minutes=10), "back"),
+        "asked_otherwise": ("approve", timedelta(0), "back"),
+        "other_severity": ("notify", timedelta(0), None),
+    }
+    assert rules["asked"].approval == ApprovalTerms(timedelta(minutes=15), ("lead", "ann@example.com"), Unanswered.PROCEED)
+    assert rules["asked_otherwise"].approval == ApprovalTerms(by=("lead",))

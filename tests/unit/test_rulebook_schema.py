@@ -21,7 +21,7 @@ VISIBLE = [
     "by-label-name", "condition-later", "condition-unknown", "duration-list", "duration-negative", "duration-without-unit",
     "duration-words", "guard-limit", "guard-unknown", "matcher-mapping", "matchers-empty", "no-version", "notify-severity",
     "notify-severity-empty", "notify-unknown", "other-version", "plan-steps-empty", "plan-unknown-key", "plan-without-steps",
-    "respond-later", "retry-attempts", "rule-name", "rule-unknown-key", "rule-when", "rule-when-empty", "severity",
+    "approve-person", "approve-unanswered", "defaults-key", "defaults-severity", "respond-unknown", "retry-attempts", "rule-name", "rule-unknown-key", "rule-when", "rule-when-empty", "severity",
     "step-on-failure", "step-unknown-action", "step-unknown-action-short", "step-unknown-key", "target-missing-keys",
     "target-mode", "target-name", "unknown-section", "value-from", "value-no-bound", "value-two-bounds", "with-missing-key",
     "with-unknown-key", "with-duration",
