@@ -11,10 +11,11 @@ from responder.clients.kubernetes import KubernetesClient, retry_for_ever
 from responder.domain.target import OnOwner, Target, WorkloadRef
 from responder.domain.version import Pin, RolloutPhase, RolloutStatus, WorkloadState
 from responder.errors import InvalidInputError, NotFoundError
-from responder.ports import Clock
+from responder.ports import Clock, Workload
 from responder.targets import eviction, flux
 from responder.targets import revision as kept
 from responder.targets import template as templates
+from responder.targets.argo_rollouts import RolloutWorkload
 from responder.targets.controller_revisions import DAEMON, STATEFUL
 from responder.targets.deployment import Deployments
 from responder.targets.kinds import Kind
@@ -31,11 +32,13 @@ class KubernetesWorkloads:
         self._client = client
         self._clock = clock
 
-    def of(self, target: Target) -> TemplateWorkload:
+    def of(self, target: Target) -> Workload:
         place = target.workload
-        if not isinstance(place, WorkloadRef) or place.kind not in KINDS:
-            raise InvalidInputError(f"target {target.name}: {place} can't be rolled back by its pod template")
-        return TemplateWorkload(self._client, target, place, self._clock)
+        if isinstance(place, WorkloadRef) and place.kind == "Rollout":
+            return RolloutWorkload(self._client, target, place, self._clock)
+        if isinstance(place, WorkloadRef) and place.kind in KINDS:
+            return TemplateWorkload(self._client, target, place, self._clock)
+        raise InvalidInputError(f"target {target.name}: {place} is no workload that can be rolled back")
 
 
 class TemplateWorkload:

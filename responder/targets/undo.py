@@ -18,7 +18,7 @@ from responder.domain.version import Pin, Version
 from responder.errors import PermanentError, RefusedError, TemporaryError
 from responder.targets import revision as kept
 from responder.targets import template as templates
-from responder.targets.kinds import Kind
+from responder.targets.kinds import Templates
 from responder.targets.revision import Revision
 
 _ATTEMPTS = 6
@@ -48,7 +48,7 @@ class Undo:
     def __init__(
         self,
         client: KubernetesClient,
-        kind: Kind,
+        kind: Templates,
         ref: WorkloadRef,
         pin: Pin,
         *,
@@ -82,14 +82,14 @@ class Undo:
 
     def _is_done(self, found: dict[str, Any], known: list[Revision]) -> bool:
         """At the target. A template that is exactly the bad one is not, even if only a restart stamp tells them apart."""
-        template = found["spec"]["template"]
+        template = _template_of(found, known)
         if templates.digest(template) == self._pin.from_version.digest:
             return self._pin.from_version.digest == self._pin.to_version.digest
         return kept.runs(template, self._pin.to_version, known)
 
     def _check(self, found: dict[str, Any], known: list[Revision]) -> None:
         """Refuse what was not decided upon."""
-        pin, template = self._pin, found["spec"]["template"]
+        pin, template = self._pin, _template_of(found, known)
         if not kept.runs(template, pin.from_version, known):
             now = templates.version_name(template)
             raise RefusedError(
@@ -142,6 +142,13 @@ class Undo:
     def _done(self, found: dict[str, Any]) -> str:
         done = f"{self._ref}: {name_of(self._pin.from_version)} replaced by {name_of(self._pin.to_version)}"
         return "; ".join(part for part in (done, self._kind.caveat(found), self._prepared) if part)
+
+
+def _template_of(found: dict[str, Any], known: list[Revision]) -> dict[str, Any]:
+    """What it is asked to run, as it is kept: a custom resource spells it differently."""
+    current = kept.current_of(known)
+    template: dict[str, Any] = current.template if current else found["spec"]["template"]
+    return template
 
 
 def name_of(version: Version) -> str:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from responder.clients.kubernetes import KubernetesClient
 from responder.domain.target import Target, WorkloadRef
 from responder.domain.version import Pin
-from responder.targets.kubernetes import KubernetesWorkloads, TemplateWorkload
+from responder.ports import Workload
+from responder.targets.kubernetes import TemplateWorkload
 
 
 class Intent:
@@ -21,11 +22,11 @@ class Intent:
 
 
 def workload_of(client: KubernetesClient, namespace: str) -> TemplateWorkload:
-    target = Target("app", WorkloadRef(namespace, "app"), ())
-    return KubernetesWorkloads(client, lambda: datetime.now(UTC)).of(target)
+    ref = WorkloadRef(namespace, "app")
+    return TemplateWorkload(client, Target("app", ref, ()), ref, lambda: datetime.now(UTC))
 
 
-async def pin_of(workload: TemplateWorkload, version: str) -> Pin:
+async def pin_of(workload: Workload, version: str) -> Pin:
     """From the current version to an older one."""
     state = await workload.read()
     return Pin("app", state.uid, state.current, next(one for one in state.history if one.version == version))

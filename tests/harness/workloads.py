@@ -9,7 +9,7 @@ from typing import Any
 
 from responder.clients.kubernetes import KubernetesClient
 from responder.domain.target import OnOwner, Target, WorkloadRef
-from responder.targets.kubernetes import KubernetesWorkloads, TemplateWorkload
+from responder.targets.kubernetes import TemplateWorkload
 from tests.harness.cluster import Cluster
 
 Object = dict[str, Any]
@@ -93,7 +93,7 @@ def workload_at(
     client: KubernetesClient, ref: WorkloadRef, *, on_owner: OnOwner = OnOwner.REFUSE, evict_unready: bool = False
 ) -> TemplateWorkload:
     target = Target("app", ref, (), on_owner=on_owner, evict_unready=evict_unready)
-    return KubernetesWorkloads(client, lambda: datetime.now(UTC)).of(target)
+    return TemplateWorkload(client, target, ref, lambda: datetime.now(UTC))
 
 
 def _is_complete(found: Object) -> bool:
@@ -102,7 +102,7 @@ def _is_complete(found: Object) -> bool:
         return False
     if found["kind"] == "DaemonSet":
         desired = status.get("desiredNumberScheduled", 0)
-        return desired > 0 and status.get("updatedNumberScheduled") == status.get("numberAvailable") == desired
+        return bool(desired and status.get("updatedNumberScheduled") == status.get("numberAvailable") == desired)
     all_new = status.get("currentRevision") == status.get("updateRevision")
     return bool(all_new and status.get("readyReplicas", 0) == found["spec"]["replicas"])
 

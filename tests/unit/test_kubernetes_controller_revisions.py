@@ -21,7 +21,7 @@ def a_workload(strategy: str = "RollingUpdate", *, observed: int = 2, partition:
     return {"metadata": metadata, "spec": spec, "status": {"observedGeneration": observed, **status}}
 
 
-ROLLED_BACK_HALF_WAY = {"currentRevision": "db-1", "updateRevision": "db-1"}
+ROLLED_BACK_HALF_WAY: Object = {"currentRevision": "db-1", "updateRevision": "db-1"}
 
 
 @pytest.mark.parametrize(
