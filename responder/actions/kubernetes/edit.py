@@ -72,7 +72,11 @@ async def insist(context: StepContext, attempt: Callable[[], Awaitable[T]]) -> T
         sleep=sleep,
         reraise=True,
     )
-    return await retrying(attempt)
+
+    async def once() -> T:
+        return await attempt()  # tenacity awaits only what is a coroutine function itself, as no lambda is
+
+    return await retrying(once)
 
 
 async def make(
