@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from responder.actions.command_parameters import CommandParameters, CommandRunParameters, FromSecret
+from responder.actions.command_parameters import CommandParameters, CommandRunParameters
 from responder.actions.expectations import text_problem
+from responder.actions.secrets import FromSecret
 from responder.actions.templates import render_argument
 from responder.clients.program_output import Finished
 from responder.clients.programs import GRACE, Programs, failure, shown_command
-from responder.errors import ForbiddenError, NotFoundError, PermanentError, RefusedError, TemporaryError, UnreachableError
+from responder.errors import ForbiddenError, NotFoundError, PermanentError, TemporaryError, UnreachableError
 from responder.ports import StepContext
 
 _CHECK_TIMEOUT = timedelta(minutes=1)
@@ -72,7 +73,7 @@ class CommandCheck:
         env, hidden = {}, []
         for name, value in wanted.env.items():
             if isinstance(value, FromSecret):
-                env[name] = self._secret(value.from_secret)
+                env[name] = value.value(self._secrets)
                 hidden.append(env[name])
             else:
                 env[name] = filled(value)
@@ -85,12 +86,6 @@ class CommandCheck:
             timeout=wanted.timeout if argv is wanted.run else min(wanted.timeout, _CHECK_TIMEOUT),
             secrets=(*hidden, *context.secrets),
         )
-
-    def _secret(self, name: str) -> str:
-        try:
-            return self._secrets[name.lower()]
-        except KeyError:
-            raise RefusedError(f"there is no secret {name}; set RESPONDER_SECRET_{name.upper()} (or …_FILE)") from None
 
     async def _execute(self, command: _Command) -> Finished:
         return await self._programs.execute(

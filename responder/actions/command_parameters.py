@@ -10,12 +10,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from responder.actions.parameters import Argument, Duration, JsonPath, JsonScalar, Parameters
+from responder.actions.secrets import FromSecret
 from responder.actions.templates import is_template
 from responder.clients.programs import check_arguments
 from responder.clients.ssh import check_host
 from responder.errors import InvalidInputError
-
-SECRET_NAME = r"[A-Za-z][A-Za-z0-9_]*"  # noqa: S105 - how one is named
 
 
 def _check_program(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -59,12 +58,6 @@ Arguments = Annotated[
 ]
 HostName = Annotated[str, AfterValidator(_check_host)]
 AbsoluteFolder = Annotated[str, AfterValidator(_check_folder)]
-
-
-class FromSecret(Parameters):
-    """The value of `RESPONDER_SECRET_<NAME>` (or `…_FILE`): in the program's environment only, never shown."""
-
-    from_secret: str = Field(pattern=f"^{SECRET_NAME}$", description="Its name, in capitals or not.")
 
 
 class Expectation(Parameters):

@@ -9,7 +9,7 @@ import contextlib
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
@@ -18,7 +18,6 @@ from responder.actions.templates import check_argument, check_template
 from responder.domain.quantity import parse_duration
 from responder.errors import InvalidInputError
 
-MOST_SUCCESSES = 1000
 _ISO_8601 = TypeAdapter(timedelta)
 
 
@@ -143,25 +142,6 @@ class RollbackParameters(Parameters):
     """Bring a target back to the version pinned for this run, and wait until it is fully rolled out."""
 
     target: str | None = Field(None, min_length=1, description="Name of a declared target. Default: the incident's.")
-
-
-class HttpCheckParameters(Parameters):
-    """Probe an address until it has answered well several times in a row. Redirects are not followed."""
-
-    url: Url = Field(description="What to probe; never a template.")
-    method: Literal["GET", "HEAD", "POST"] = "GET"
-    headers: Mapping[str, Header] = Field({}, description="Sent with each probe; never shown.")
-    status: Statuses = Field(200, description="Good statuses: 200, 2xx, 200-299 or a list.")
-    body_contains: str | None = Field(None, min_length=1, description="Text that a good answer has in its first 1 MiB.")
-    json_values: Mapping[JsonPath, JsonScalar] = Field(
-        {}, alias="json", description="Values that a good answer's JSON has, by path: `checks.0.status: ok`."
-    )
-    successes: int = Field(3, ge=1, le=MOST_SUCCESSES, strict=True, description="Good answers in a row that are needed.")
-    failures: int | None = Field(
-        None, ge=1, strict=True, description="Bad answers in a row that end the attempt. Default: probe until the step's timeout."
-    )
-    every: Duration = Field(timedelta(seconds=5), description="Pause between two probes.")
-    timeout: Duration = Field(timedelta(seconds=5), description="For one probe.")
 
 
 class NotifyParameters(Parameters):

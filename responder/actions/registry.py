@@ -14,9 +14,11 @@ from responder.actions.approve import Approve, ApproveParameters
 from responder.actions.command import CommandCheck, CommandRun
 from responder.actions.command_parameters import CommandParameters, CommandRunParameters
 from responder.actions.http import HttpCheck
+from responder.actions.http_parameters import HttpCheckParameters, HttpRequestParameters
+from responder.actions.http_request import HttpRequest
 from responder.actions.kubernetes.registry import KUBERNETES_PARAMETERS, kubernetes_actions
 from responder.actions.notify import Notify
-from responder.actions.parameters import HttpCheckParameters, NotifyParameters, RollbackParameters, SleepParameters
+from responder.actions.parameters import NotifyParameters, RollbackParameters, SleepParameters
 from responder.actions.prometheus import PrometheusCheck
 from responder.actions.prometheus_parameters import PrometheusCheckParameters
 from responder.actions.rollback import Rollback
@@ -29,6 +31,7 @@ from responder.ports import Action, Prometheus
 PARAMETERS: Mapping[str, type[BaseModel]] = {
     "rollback": RollbackParameters,
     "http.check": HttpCheckParameters,
+    "http.request": HttpRequestParameters,
     "command.run": CommandRunParameters,
     "command.check": CommandParameters,
     "prometheus.check": PrometheusCheckParameters,
@@ -53,7 +56,8 @@ def build_actions(
     programs, secrets = programs or Programs(), secrets or {}
     return {
         "rollback": Rollback(),
-        "http.check": HttpCheck(client),
+        "http.check": HttpCheck(client, secrets),
+        "http.request": HttpRequest(client, secrets),
         "command.run": CommandRun(programs, secrets),
         "command.check": CommandCheck(programs, secrets),
         "prometheus.check": PrometheusCheck(prometheus or NoPrometheus()),

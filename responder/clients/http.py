@@ -94,6 +94,7 @@ async def exchange(
     *,
     service: str,
     json: object = None,
+    content: bytes | None = None,
     form: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     params: Mapping[str, str] | None = None,
@@ -110,7 +111,7 @@ async def exchange(
     began = loop.time()
     try:
         async with asyncio.timeout(timeout.total_seconds()):
-            request = client.build_request(method, url, json=json, data=form, headers=headers, params=params)
+            request = client.build_request(method, url, json=json, content=content, data=form, headers=headers, params=params)
             response = await client.send(request, stream=True)
             try:
                 body, complete = await _read(response, max_body)
