@@ -22,10 +22,4 @@ def prometheus_users(rulebook: Rulebook) -> list[str]:
 def steps_of(plan: Plan) -> Iterator[Step]:
     """All steps, those inside others too."""
     for step in (*plan.steps, *plan.verify, *plan.monitor.checks, *plan.on_failure):
-        yield from _with_inner(step)
-
-
-def _with_inner(step: Step) -> Iterator[Step]:
-    yield step
-    for inner in (*step.steps, *step.rescue):
-        yield from _with_inner(inner)
+        yield from step.walk()
