@@ -169,6 +169,9 @@ class Admission:
                 judgement.pins[name] = incident.pins.get(name) or pin(name, facts.state, choice)
         if not names and incident.order is None and not self._still_firing(incident):
             judgement.refusals.append("the alert does not fire any more")
+        if not names and incident.order is None:
+            verdict = await self._facts.look_again(incident)
+            judgement.refusals += [verdict.reason] if verdict is not None and not verdict.passes else []
         concerned = [self._targets()[name] for name in {*names, *named_targets(incident)} if name in self._targets()]
         judgement.observed = any(target.mode is Mode.OBSERVE for target in concerned)
         return judgement

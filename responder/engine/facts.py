@@ -77,6 +77,10 @@ class FactFinder:
             second_look=second_look,
         )
 
+    async def look_again(self, incident: Incident) -> Verdict | None:
+        """The second look alone, for a plan that rolls nothing back; None when nobody is asked."""
+        return await self._second_look(incident) if self._second_look else None
+
     async def _read(self, target: Target) -> WorkloadState:
         """A blip of the API server must not turn into a refusal: try for a while."""
         async with asyncio.timeout(_READ_WITHIN.total_seconds()):

@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 BELIEVED_FOR = timedelta(minutes=10)
 """For so long after it was decided to respond, that decision stands when no Alertmanager can be asked."""
 
-GUARD = "still_listed"
+GUARD = "second_look"
 SOURCE = "alertmanager"
 
 Place = tuple[str, str, str]

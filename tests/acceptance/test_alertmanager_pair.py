@@ -171,7 +171,7 @@ async def test_one_half_dies_and_comes_back_in_the_middle_of_an_episode(tmp_path
         stage.history.check()
         assert len(stage.history.images) == 3, "not exactly one rollback"
         verdicts = next(event for event in incident["events"] if event["kind"] == "guards")["data"]["verdicts"]
-        assert {"guard": "still_listed", "outcome": "pass", "reason": "Alertmanager lists it as active"} in verdicts
+        assert {"guard": "second_look", "outcome": "pass", "reason": "Alertmanager lists it as active"} in verdicts
 
 
 async def test_a_silence_that_came_after_the_webhook_is_respected(tmp_path: Path) -> None:

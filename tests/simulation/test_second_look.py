@@ -14,9 +14,11 @@ import pytest
 from responder.domain.condition import AllOf, AnyOf, CountCondition, Firing, Part, ValueCondition
 from responder.domain.listing import ListedAlert, Listing
 from responder.domain.matcher import Matcher, parse_matcher
-from responder.domain.plan import Monitor
+from responder.domain.ordered import EXCUSED
+from responder.domain.plan import Monitor, Step
 from responder.domain.rulebook import Response, Rule, Rulebook, Severity
 from responder.domain.signal import SignalStatus
+from responder.engine.second_look import GUARD
 from tests.simulation.world import World, a_world, rulebook, wall
 
 
@@ -86,7 +88,7 @@ async def test_what_is_listed_as_active_is_acted_on(world: World, lists: PlayedL
     assert lists.asked[0] == ['alertname="Errors"', 'deployment="app"'], "it is asked with the rule's and the target's matchers"
     events = await world.database.incidents.events(incident.id)
     rows: Any = next(event for event in events if event.kind == "guards").data["verdicts"]
-    assert {"guard": "still_listed", "outcome": "pass", "reason": "Alertmanager lists it as active"} in rows
+    assert {"guard": "second_look", "outcome": "pass", "reason": "Alertmanager lists it as active"} in rows
 
 
 @pytest.mark.parametrize(
@@ -167,11 +169,9 @@ async def test_what_another_sender_says_is_not_doubted(tmp_path: Path) -> None:
         incident = await world.incident("monitoring")
         events = await world.database.incidents.events(incident.id)
         rows: Any = next(event for event in events if event.kind == "guards").data["verdicts"]
-        assert next(row["reason"] for row in rows if row["guard"] == "still_listed").startswith("it does not rest on")
+        assert next(row["reason"] for row in rows if row["guard"] == "second_look").startswith("it does not rest on")
         await lists.news.wait()
-        assert (await world.all_incidents())[0].status.value == "monitoring", (
-            "that Alertmanager lacks it means nothing"
-        )
+        assert (await world.all_incidents())[0].status.value == "monitoring", "that Alertmanager lacks it means nothing"
 
 
 async def test_a_rule_for_another_sender_is_not_asked_about(tmp_path: Path) -> None:
@@ -207,6 +207,20 @@ async def test_when_nobody_can_be_asked_an_old_decision_is_not_carried_out(
     incident = await world.incident("refused")
     assert "can't be reached" in incident.reason
     assert world.workload.writes == 0
+
+
+async def test_a_plan_that_rolls_nothing_back_is_asked_about_too(tmp_path: Path) -> None:
+    async with a_world(tmp_path, rulebook(Step("work", "played"))) as world:
+        world.lists = lists = PlayedLists()
+        lists.put("Errors", held_back_by="silence 1")
+        await world.start()
+        await world.alert("Errors")
+        assert "holds it back: silence 1" in (await world.incident("refused")).reason
+        assert world.played.runs == 0
+
+
+def test_what_a_person_orders_needs_no_alert() -> None:
+    assert GUARD in EXCUSED
 
 
 async def test_it_is_asked_while_the_target_is_read(world: World, lists: PlayedLists) -> None:
