@@ -14,10 +14,11 @@ from responder.settings import client_settings_from_environment
 
 _WITHIN = 30.0  # seconds
 _EXIT_FAILED = 1
+_ATTEMPTS = 3
 
 
 class ServiceClient:
-    """Reads from the service; an answer that is an error ends the command with its reason."""
+    """Asks the service; an answer that is an error ends the command with its reason."""
 
     def __init__(self, address: str, token: str | None) -> None:
         self._address = address
@@ -48,22 +49,67 @@ class ServiceClient:
             self._fail_as_stranger()
         return str(answer.text)
 
+    def send(self, method: str, *path: str, body: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        """Give a command. Returns the status and the document: of what was done (2xx), or of why not (409)."""
+        answer = self._send(method, path, body or {})
+        try:
+            document = answer.json()
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            self._fail_as_stranger()
+        if not answer.is_success and answer.status_code != 409:
+            self._refused(answer, document)
+        return answer.status_code, document
+
+    def _send(self, method: str, path: Sequence[str], body: Mapping[str, Any]) -> Any:
+        """Tried again when the connection breaks: its key makes the service take it once."""
+        import uuid
+
+        import httpx
+
+        headers = {**self._headers, "Idempotency-Key": uuid.uuid4().hex}
+        with httpx.Client(headers=headers, timeout=_WITHIN, trust_env=False) as session:
+            attempt = 1
+            while True:
+                try:
+                    return session.request(method, self._address_of(path), json=dict(body))
+                except httpx.HTTPError as error:
+                    if attempt == _ATTEMPTS:
+                        _fail(_silence(self._address, error))
+                    attempt += 1
+
+    def _refused(self, answer: Any, document: Mapping[str, Any]) -> NoReturn:
+        detail = document.get("detail", "the service refused it")
+        if answer.status_code == 400 or (answer.status_code == 404 and "field" in document):
+            raise click.UsageError(f"{document['field']}: {detail}" if "field" in document else str(detail))
+        if answer.status_code in (401, 403):
+            hint = " (set RESPONDER_TOKEN to an operator's token)" if answer.status_code == 401 else ""
+            _fail(f"{answer.status_code} {document.get('title')}: {detail}{hint}")
+        _fail(_problem(answer, self._address))
+
+    def _address_of(self, path: Sequence[str]) -> str:
+        return "/".join([self._address, "v1", *(quote(part, safe="") for part in path)])
+
     def _get(self, path: Sequence[str], parameters: Mapping[str, str] | None) -> Any:
         import httpx
 
-        address = "/".join([self._address, "v1", *(quote(part, safe="") for part in path)])
         try:
-            answer = httpx.get(address, params=dict(parameters or {}), headers=self._headers, timeout=_WITHIN, trust_env=False)
-        except httpx.HTTPError as error:
-            _fail(
-                f"no answer from {self._address} ({type(error).__name__}); is the service running, and RESPONDER_URL its address?"
+            answer = httpx.get(
+                self._address_of(path), params=dict(parameters or {}), headers=self._headers, timeout=_WITHIN, trust_env=False
             )
+        except httpx.HTTPError as error:
+            _fail(_silence(self._address, error))
         if answer.status_code != 200:
             _fail(_problem(answer, self._address))
         return answer
 
     def _fail_as_stranger(self) -> NoReturn:
         _fail(f"what answers at {self._address} is not Responder; is RESPONDER_URL right?")
+
+
+def _silence(address: str, error: Exception) -> str:
+    return f"no answer from {address} ({type(error).__name__}); is the service running, and RESPONDER_URL its address?"
 
 
 def _problem(answer: Any, address: str) -> str:

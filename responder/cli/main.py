@@ -21,7 +21,16 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "targets": ("responder.cli.operator", "targets"),
     "versions": ("responder.cli.operator", "versions"),
     "rules": ("responder.cli.operator", "rules"),
+    "plan": ("responder.cli.plan", "plan"),
     "explain": ("responder.cli.explain", "explain"),
+    "rollback": ("responder.cli.rollback", "rollback"),
+    "approve": ("responder.cli.commands", "approve"),
+    "reject": ("responder.cli.commands", "reject"),
+    "cancel": ("responder.cli.commands", "cancel"),
+    "acknowledge": ("responder.cli.commands", "acknowledge"),
+    "suppress": ("responder.cli.commands", "suppress"),
+    "hold": ("responder.cli.commands", "hold"),
+    "audit": ("responder.cli.commands", "audit"),
 }
 
 
