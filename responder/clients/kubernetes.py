@@ -154,7 +154,9 @@ class KubernetesClient:
         }
         if grace is not None:
             options["gracePeriodSeconds"] = grace
-        query = {"dryRun": "All"} if dry_run else {}
+        query = {}
+        if dry_run:  # with a body the server reads no options from the query: there it is only for those who look on
+            query["dryRun"], options["dryRun"] = "All", ["All"]
         call = resource.call("delete", namespace, name)
         return await self._connection.ask(replace(call, method="DELETE", body=options, query=query))
 

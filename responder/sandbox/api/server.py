@@ -95,7 +95,10 @@ class ApiServer:
                 resource, asked.namespace, asked.name, content_type, body_bytes, subresource=asked.subresource, dry_run=dry_run
             )
             return _answer(patched)
-        return _answer(self._delete(asked, await self._delete_options(request), request, dry_run))
+        options = await self._delete_options(request)
+        if await request.body():  # then the query says nothing, as with a genuine server
+            dry_run = "All" in (options.get("dryRun") or [])
+        return _answer(self._delete(asked, options, request, dry_run))
 
     def _get(self, asked: Asked, request: Request) -> Response:
         item = self._operations.get(asked.resource, asked.namespace, asked.name)
