@@ -232,6 +232,19 @@ def test_the_shipped_rules_pass_their_tests_and_every_rule_has_one(path: Path) -
     assert "no test sees a response" not in result.output
 
 
+def test_every_trigger_and_decision_row_of_the_reference_systems_has_a_rule_test() -> None:
+    rows = [f"{system}-T{number}" for system, last in _TRIGGERS.items() for number in range(1, last + 1)] + ["JV-D1", "KP-D1"]
+    texts = [path.read_text() for path in (Path(__file__).parents[2] / "rules" / "tests").glob("*.test.yaml")]
+    named = {
+        row for text in texts for name in re.findall(r"- name: (.+)", text) for row in re.findall(r"[A-Z]{2}-[TD][0-9]+", name)
+    }
+    # PM-T6 is a person's decision from the start: a force, shown by the tests of commands.
+    assert set(rows) - named == {"PM-T6"}
+
+
+_TRIGGERS = {"PM": 6, "CS": 8, "JV": 5, "KP": 2, "NQ": 4}
+
+
 def test_the_example_of_the_documentation_passes(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     (snippet,) = re.findall(r"^```yaml\n(.*?)^```$", (root / "docs" / "rule-tests.md").read_text(), re.DOTALL | re.MULTILINE)

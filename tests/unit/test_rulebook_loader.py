@@ -488,9 +488,16 @@ def test_a_template_may_choose_among_targets_only_when_it_runs(tmp_path: Path) -
     assert load(tmp_path, text).plans["p"].steps[0].parameters["target"] == "{{ labels.target }}"
 
 
-def test_the_shipped_rulebook_has_its_four_triggers_and_observes() -> None:
+def test_the_shipped_rulebooks_are_one_set_and_only_observe() -> None:
     rulebook = load_rulebook(ROOT / "rules", PARAMETERS)
     assert {target.mode for target in rulebook.targets.values()} == {Mode.OBSERVE}
+    assert {"app", "workers", "catalytic-api", "jarvis-api", "kompass-production", "kompass-staging", "platform"} <= set(
+        rulebook.targets
+    )
+
+
+def test_paperless_maverick_has_its_four_triggers_by_itself_and_two_that_ask() -> None:
+    rulebook = load_rulebook(ROOT / "rules" / "paperless-maverick.yaml", PARAMETERS)
     assert {name: str(target.workload) for name, target in rulebook.targets.items()} == {
         "app": "deployment/paperless-maverick in namespace paperless-maverick",
         "workers": "deployment/embedding-queue-workers in namespace paperless-maverick",
@@ -500,6 +507,8 @@ def test_the_shipped_rulebook_has_its_four_triggers_and_observes() -> None:
         ("error_rate_spike", ValueCondition(above=0.05), timedelta(minutes=2), Response.ROLLBACK),
         ("response_time_degradation", ValueCondition(above=2.0), timedelta(minutes=3), Response.ROLLBACK),
         ("memory_leak", ValueCondition(above=0.9), timedelta(minutes=5), Response.ROLLBACK),
+        ("security_finding", Firing(), timedelta(0), Response.APPROVE),
+        ("data_integrity_failure", ConsecutiveCondition(1), timedelta(0), Response.APPROVE),
     ]
 
 
