@@ -305,6 +305,18 @@ async def test_a_plan_of_an_observed_target_writes_to_no_other_either(tmp_path: 
         assert database.writes == 0
 
 
+async def test_a_plan_with_a_target_that_is_gone_changes_none_of_the_others(tmp_path: Path) -> None:
+    rules = two_targets()
+    plan = replace(rules.plans["back"], steps=(ROLLBACK, *rules.plans["back"].steps))
+    gone = {name: target for name, target in rules.targets.items() if name != "db"}
+    async with a_world(tmp_path, replace(rules, targets=gone, plans={"back": plan})) as world:
+        await world.start()
+        await world.alert("Errors")
+        incident = await world.incident("refused", "failed")
+        assert (incident.status.value, incident.reason) == ("refused", "target db is not declared any more")
+        assert world.workload.writes == 0
+
+
 async def test_of_two_incidents_that_ask_the_guards_about_one_target_at_once_only_one_acts(tmp_path: Path) -> None:
     async with a_world(tmp_path, two_targets()) as world:
         database = await add_database(world)
