@@ -142,3 +142,15 @@ def test_check_without_a_path_looks_where_serve_would(tmp_path: Path) -> None:
 
 def test_a_path_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
     assert CliRunner().invoke(check, [str(tmp_path / "missing")]).exit_code == 2
+
+
+def test_check_says_who_needs_prometheus_when_none_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rules.yaml").write_text(
+        "version: 1\nrules:\n  - {name: r, match: 'a=\"b\"', when: {value: {above: 1, from: {query: up}}}}\n"
+        "plans:\n  p:\n    steps: [{uses: prometheus.check, with: {query: up, equals: 1}}]\n"
+    )
+    monkeypatch.delenv("RESPONDER_PROMETHEUS_URL", raising=False)
+    said = "rule r, plan p, step prometheus.check: needs Prometheus, and RESPONDER_PROMETHEUS_URL is not set here"
+    assert said in CliRunner().invoke(check, [str(tmp_path)]).output
+    monkeypatch.setenv("RESPONDER_PROMETHEUS_URL", "http://prometheus:9090")
+    assert "Prometheus" not in CliRunner().invoke(check, [str(tmp_path)]).output

@@ -101,9 +101,7 @@ def test_a_secret_file_that_can_not_be_used_is_refused(content: bytes | None, ex
         pytest.param("DATABASE_URL", "postgresql://u:hunter2@db/r", "PostgreSQL is not supported yet", id="PostgreSQL"),
         pytest.param("DATABASE_URL", "hunter2.db", "must be sqlite:///<path>", id="a path as database"),
         pytest.param("SLACK_WEBHOOK_URL", "hooks.slack.com/hunter2", "must be an http:// or https:// address", id="no scheme"),
-        pytest.param(
-            "ALERTMANAGER_URL", "http://am-0:9093,hunter2:9093", "must be an http://", id="one of two addresses"
-        ),
+        pytest.param("ALERTMANAGER_URL", "http://am-0:9093,hunter2:9093", "must be an http://", id="one of two addresses"),
         pytest.param("ALERTMANAGER_URL", "http://a:9093,", "must be an http:// or https://", id="a comma too many"),
         pytest.param("ALERTMANAGER_URL", "http://u:hunter2@a", "must not hold a password", id="a password in an address"),
         pytest.param("WEBHOOK_TOKEN", "hunter2 hunter2", "must be printable ASCII without blanks", id="a token with a blank"),
@@ -196,3 +194,13 @@ def test_secrets_do_not_show_when_the_settings_are_printed() -> None:
 def test_every_secret_field_is_listed_for_redaction() -> None:
     typed = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
     assert typed == SECRETS
+
+
+def test_prometheus_is_shown_either_a_token_or_a_user() -> None:
+    address = {"RESPONDER_PROMETHEUS_URL": "https://me:secret-of-mine@prometheus.example/prefix/"}
+    assert load_settings(address).prometheus_url is not None
+    (problem,) = problems_of({**address, "RESPONDER_PROMETHEUS_TOKEN": "a-token"})
+    assert problem == "RESPONDER_PROMETHEUS_TOKEN: the address holds a user already; use one of the two"
+    assert "secret-of-mine" not in repr(load_settings(address))
+    (problem,) = problems_of({"RESPONDER_PROMETHEUS_URL": "prometheus:9090"})
+    assert "must be an http:// or https:// address" in problem
