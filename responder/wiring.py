@@ -47,6 +47,7 @@ from responder.engine.last_look import LastLook
 from responder.engine.ledger_keeper import LedgerKeeper
 from responder.engine.orders import Orders
 from responder.engine.outbox import DeliveryOutcome, OutboxWorker
+from responder.engine.preview import Previewer
 from responder.engine.readings import Reader
 from responder.engine.reload import Reloader, RulebookInForce
 from responder.engine.restraint import Restraint
@@ -396,7 +397,8 @@ class _Parts:
             ),
             database.people,
         )
-        app = build_app(self._web(brain, desk, reloader, people))
+        previewer = Previewer(orders=people.orders, runner=runner, clock=wall_clock)
+        app = build_app(self._web(brain, desk, reloader, people, previewer))
         server = _Server(server_config(app, host=self._settings.host, port=self._settings.port))
         service = Service(url_of(listener), reloader, database, brain, desk, started, server, reader)
         return service, _Tasks(service, outbox, keeper, self._settings, metrics, checkpoints=checkpoints)
@@ -435,7 +437,9 @@ class _Parts:
         warn_about_notifiers(rulebook, notifiers)
         warn_about_prometheus(rulebook, self._settings)
 
-    def _web(self, brain: Brain, desk: IncidentDesk, reloader: Reloader, people: PeopleServices) -> WebServices:
+    def _web(
+        self, brain: Brain, desk: IncidentDesk, reloader: Reloader, people: PeopleServices, previewer: Previewer
+    ) -> WebServices:
         return WebServices(
             journal=self._database.journal,
             incidents=self._database.incidents,
@@ -454,6 +458,7 @@ class _Parts:
             progress_of=desk.progress_of,
             reload=lambda: reload_document(reloader),
             people=people,
+            previewer=previewer,
         )
 
     def _targets(self) -> Mapping[str, Target]:

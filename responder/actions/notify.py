@@ -16,3 +16,8 @@ class Notify:
         text = render(notice.text, context.incident, context.target)
         await context.tell(title, text, notice.to)
         return f"told {notice.to or 'everyone on the routes'}: {title or text}"
+
+    async def preview(self, parameters: Mapping[str, object], context: StepContext) -> str:
+        notice = NotifyParameters.read(parameters)
+        text = " ".join(render(notice.text, context.incident, context.target).split())
+        return f"would tell {notice.to or 'everyone on the routes'}: {text}"

@@ -37,6 +37,22 @@ class Rollback:
         await context.record(_intent(pin, "rollout"))
         return f"{done.rstrip('.')}; {await _rolled_out(workload, pin, context)}"
 
+    async def preview(self, parameters: Mapping[str, object], context: StepContext) -> str:
+        target = RollbackParameters.read(parameters).target or context.target
+        pin = context.pin_of(target)
+        before, after = pin.from_version, pin.to_version
+        what = f"would bring {target} back from {_shown(before)} to {_shown(after)}"
+        lines = [f"--- {target} {before.version}", f"+++ {target} {after.version}"]
+        gone = [f"-image: {image}" for image in before.images if image not in after.images]
+        came = [f"+image: {image}" for image in after.images if image not in before.images]
+        if not gone and not came:
+            return f"{what}; the images are the same, its template or settings differ"
+        return "\n".join([what, *lines, *gone, *came])
+
+
+def _shown(version: Version) -> str:
+    return f"{version.version} (revision {version.revision})"
+
 
 async def _rolled_out(workload: Workload, pin: Pin, context: StepContext) -> str:
     """Wait for the end of the rollout; the step's timeout bounds it. Returns how it ended."""

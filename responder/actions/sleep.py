@@ -24,6 +24,9 @@ class Sleep:
             await context.sleep(rest)
         return f"waited {format_duration(duration)}"
 
+    async def preview(self, parameters: Mapping[str, object], context: StepContext) -> str:  # noqa: ARG002 (the port)
+        return f"would wait {format_duration(SleepParameters.read(parameters).duration)}"
+
 
 def _written_down(intent: Mapping[str, object] | None) -> datetime | None:
     until = intent.get("until") if intent is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,10 +23,12 @@ from responder.engine.limit import Limit
 from responder.engine.records import ENDED, find_record, set_record
 from responder.engine.step_context import Ask, StepContexts, nobody_to_ask
 from responder.errors import JournalUnavailableError, PermanentError, RefusedError, ResponderError, StoppedError, TemporaryError
-from responder.ports import Action, Clock, Compensating, Ledger, StepContext, Workloads
+from responder.ports import Action, Clock, Compensating, Ledger, Previewing, StepContext, Workloads
 
 _log = structlog.get_logger(__name__)
 _OUTPUT_LIMIT = 4000  # characters kept of a step's output
+_PREVIEW_WITHIN = timedelta(seconds=20)
+_HIDDEN = frozenset({"headers", "env", "environment"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,22 @@ class StepRunner:
 
         return await self._attempts(incident, step, Phase.MONITOR, begin)
 
+    async def preview(self, incident: Incident, step: Step, phase: Phase) -> str:
+        """What the step would do now: one sentence, then the difference if any. Changes nothing, raises nothing."""
+        action = self._actions[step.uses]
+        shown = f"{step.uses} with {spell_parameters(step.parameters)}" if step.parameters else step.uses
+        if not isinstance(action, Previewing):
+            return self._clean(shown)
+        try:
+            async with asyncio.timeout(_PREVIEW_WITHIN.total_seconds()):
+                return self._clean(await action.preview(step.parameters, self._contexts.of_preview(incident, step, phase)))
+        except (ResponderError, TimeoutError) as error:
+            reason = str(error) or f"no answer within {format_duration(_PREVIEW_WITHIN)}"
+            return self._clean(f"{shown}; what it would change can't be told: {reason}".replace("\n", " "))
+        except Exception as error:  # noqa: BLE001 (the step boundary: a bug in one preview must not hide the others)
+            _log.exception("preview_crashed", step=step.name)
+            return self._clean(f"{shown}; what it would change can't be told: internal error: {type(error).__name__}")
+
     async def begin(self, incident_id: str, step: Step, phase: Phase) -> None:
         def begun(known: Incident) -> Incident:
             record = find_record(known, step, phase)
@@ -199,6 +218,18 @@ class StepRunner:
         for secret in self._secrets:
             text = text.replace(secret, "[redacted]")
         return text if len(text) <= _OUTPUT_LIMIT else text[:_OUTPUT_LIMIT] + " … (cut)"
+
+
+def spell_parameters(parameters: Mapping[str, object]) -> str:
+    """Parameters for people: what may hold a secret is not shown."""
+    parts = []
+    for name, value in parameters.items():
+        if value is None or value in ("", (), [], {}):
+            continue
+        hidden = name in _HIDDEN and isinstance(value, Mapping)
+        shown = dict.fromkeys(value, "…") if hidden and isinstance(value, Mapping) else value
+        parts.append(f"{name}: {format_duration(shown) if isinstance(shown, timedelta) else shown}")
+    return ", ".join(parts)
 
 
 async def _ask_before_loss(step: Step, context: StepContext) -> None:

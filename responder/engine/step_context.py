@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import structlog
 
@@ -19,7 +20,7 @@ from responder.engine.desk import IncidentDesk, Tell
 from responder.engine.last_look import may_change
 from responder.engine.limit import Limit, paused
 from responder.engine.records import find_record, set_record
-from responder.errors import RefusedError, StoppedError
+from responder.errors import PermanentError, RefusedError, StoppedError
 from responder.ports import Clock, Ledger, StepContext, Workload, Workloads
 
 _log = structlog.get_logger(__name__)
@@ -120,6 +121,22 @@ class StepContexts:
             step=step.name,
             secrets=self._secrets,
             ask=ask,
+        )
+
+    def of_preview(self, incident: Incident, step: Step, phase: Phase) -> StepContext:
+        """For looking only: nothing durable, no effect, no message can come of it."""
+
+        async def never(*_: object) -> Any:
+            raise PermanentError("a preview changes nothing")
+
+        return replace(
+            self.of(incident, step, phase),
+            record=never,
+            tell=never,
+            mark_acted=never,
+            mark_changed=never,
+            ask=never,
+            progress=lambda _: None,
         )
 
     async def sleep(self, incident_id: str, phase: Phase, duration: timedelta) -> None:

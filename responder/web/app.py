@@ -17,6 +17,7 @@ from responder.web.answers import for_operators, for_readers, json_answer
 from responder.web.commands import command_routes
 from responder.web.documents import target_document, versions_document
 from responder.web.incidents import incident_routes
+from responder.web.plans import plan_routes
 from responder.web.problems import INTERNAL, Problem, ProblemError, problem_of
 from responder.web.services import WebServices
 from responder.web.webhooks import Webhooks
@@ -35,7 +36,13 @@ _log = structlog.get_logger("responder.web")
 def build_app(services: WebServices) -> ASGIApp:
     """The whole HTTP surface over these services."""
     pages = Starlette(
-        routes=[*_service_routes(services), *_target_routes(services), *incident_routes(services), *command_routes(services)],
+        routes=[
+            *_service_routes(services),
+            *_target_routes(services),
+            *incident_routes(services),
+            *command_routes(services),
+            *plan_routes(services),
+        ],
         exception_handlers={
             ProblemError: _problem,
             ResponderError: _error_of_ours,

@@ -32,6 +32,7 @@ from responder.engine.evaluator import Evaluator
 from responder.engine.facts import FactFinder
 from responder.engine.last_look import LastLook
 from responder.engine.orders import Orders
+from responder.engine.preview import Previewer
 from responder.engine.restraint import Restraint
 from responder.engine.runner import StepRunner
 from responder.engine.second_look import SecondLook
@@ -181,6 +182,7 @@ class World:
     desk: IncidentDesk = field(init=False)
     commands: Commands = field(init=False)
     orders: Orders = field(init=False)
+    previewer: Previewer = field(init=False)
 
     async def start(self) -> None:
         database = self.database
@@ -263,6 +265,7 @@ class World:
             rulebook=lambda: self.rules,
             clock=wall,
         )
+        self.previewer = Previewer(orders=self.orders, runner=runner, clock=wall)
         await brain.recover()
         self.brain = brain
         self.desk = desk
