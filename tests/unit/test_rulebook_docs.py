@@ -51,6 +51,8 @@ FORMS: list[tuple[str, type[BaseModel]]] = [
     ("absent.", condition_form.AbsentForm),
     ("", plan_form.PlanForm),
     ("monitor.", plan_form.MonitorForm),
+    ("inputs.", plan_form.InputForm),
+    ("checkpoints.", plan_form.CheckpointForm),
     ("", plan_form.StepForm),
     ("retry.", plan_form.RetryForm),
     ("", form.RouteForm),
