@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,7 +69,8 @@ class Delete:
         found = await self._client.get_or_none(place.resource, place.namespace, place.name)
         if found is None or found["metadata"]["uid"] != uid or "deletionTimestamp" in found["metadata"]:
             return
-        await self._send(place, uid, dry_run=False)
+        with contextlib.suppress(NotFoundError):  # a DELETE may be sent again by the transport itself
+            await self._send(place, uid, dry_run=False)
 
     async def _send(self, place: Place, uid: str, *, dry_run: bool) -> None:
         await self._client.delete(place.resource, place.namespace, place.name, uid=uid, dry_run=dry_run)

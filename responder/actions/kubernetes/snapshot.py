@@ -10,7 +10,6 @@ from responder.actions.kubernetes.parameters import SnapshotParameters
 from responder.actions.kubernetes.place import Place, check_mode, locate
 from responder.actions.kubernetes.snapshots import forget_old, keep, kept_in, known_snapshots, snapshot_of
 from responder.clients.kubernetes import KubernetesClient
-from responder.errors import PermanentError
 from responder.ports import StepContext
 
 
@@ -34,17 +33,17 @@ class Snapshot:
         return f"would keep what {place} holds as {snapshot['metadata']['name']}"
 
     async def _attempt(self, place: Place, context: StepContext) -> str:
-        name = (context.intent or {}).get("snapshot")
-        if name and await self._client.get_or_none(kept_in(place), place.namespace, str(name)) is not None:
-            return f"kept what {place} held as {name}"
+        noted = context.intent or {}
+        if noted and await self._client.get_or_none(kept_in(place), place.namespace, str(noted["snapshot"])) is not None:
+            return f"kept what {place} held as {noted['snapshot']}"
         item = await self._client.get(place.resource, place.namespace, place.name)
         snapshot = snapshot_of(place, item, context.now(), context.incident.id)
         digest = content_hash(snapshot)
         newest = next(iter(await known_snapshots(self._client, place)), None)
         if newest is not None and content_hash(newest) == digest:
             return f"{place} holds what {newest['metadata']['name']} keeps already (content {digest[:12]})"
-        if name:
-            raise PermanentError(f"the snapshot {name} that this step began to keep is gone")
+        if noted.get("content") == digest:
+            snapshot["metadata"]["name"] = noted["snapshot"]
         new = snapshot["metadata"]["name"]
         context.progress(f"about to keep what {place} holds as {new}")
         await context.record({"stage": "write", "object": place.note(), "snapshot": new, "content": digest})
