@@ -347,6 +347,7 @@ class _Parts:
                 hold=lambda: restraint.hold,
             ),
             ask=approvals.ask_for_step,
+            hold=lambda: restraint.hold,
             note=brain.note_rollback,
             clock=wall_clock,
             secrets=self._settings.secrets(),

@@ -15,6 +15,8 @@ from responder.engine.facts import FactFinder
 from responder.errors import RefusedError
 from responder.ports import Clock
 
+# While a step asks for approval, others may run beside it.
+_RUNNING = frozenset({IncidentStatus.RUNNING, IncidentStatus.WAITING_APPROVAL})
 FRESH_FOR = timedelta(seconds=5)
 """How long the guards' verdicts stand. After longer steps, or a restart, they are asked again."""
 
@@ -26,6 +28,15 @@ def may_change(target: Target | None, name: str) -> Target:
     if target.mode is Mode.OBSERVE:
         raise RefusedError(f"target {name} is in observe mode now")
     return target
+
+
+def check_hold(incident: Incident, hold: Hold) -> None:
+    """A hold keeps a run from its first change; what has begun to change things is finished, or cancelled by a person.
+
+    Raises RefusedError.
+    """
+    if incident.acted_at is None and hold.held:
+        raise RefusedError(str(hold))
 
 
 class LastLook:
@@ -47,7 +58,7 @@ class LastLook:
         self._hold = hold
 
     async def __call__(self, incident: Incident, pin: Pin) -> None:
-        if incident.status is not IncidentStatus.RUNNING or incident.failure:
+        if incident.status not in _RUNNING or incident.failure:
             raise RefusedError("a rollback belongs to the steps of a plan: afterwards there is no second step back")
         target = may_change(self._targets().get(pin.target), pin.target)
         judged_at = incident.run_started_at
@@ -55,12 +66,7 @@ class LastLook:
             await self._ask_again(incident, target, pin)
         if incident.order is None and not self._still_firing(incident):
             raise RefusedError("the alert cleared before anything was changed")
-        self.check_hold(incident)
-
-    def check_hold(self, incident: Incident) -> None:
-        """A hold keeps runs from their first change; what has begun to change things is finished, or cancelled by a person."""
-        if incident.acted_at is None and self._hold().held:
-            raise RefusedError(str(self._hold()))
+        check_hold(incident, self._hold())
 
     async def _ask_again(self, incident: Incident, target: Target, pin: Pin) -> None:
         """The same guards on fresh facts; they must still lead to the pinned version."""

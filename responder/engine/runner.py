@@ -13,6 +13,7 @@ from tenacity.wait import wait_base, wait_exponential_jitter
 
 from responder.clients.templates import holds
 from responder.domain.incident import Incident, Phase, StepStatus
+from responder.domain.people import Hold
 from responder.domain.plan import Retry, Step
 from responder.domain.quantity import format_duration
 from responder.domain.rulebook import ApprovalTerms
@@ -76,6 +77,7 @@ class StepRunner:
         note: Callable[[str], Awaitable[None]],
         clock: Clock,
         ask: Ask = nobody_to_ask,
+        hold: Callable[[], Hold] = Hold,
         secrets: Sequence[str] = (),
     ) -> None:
         self._desk = desk
@@ -91,6 +93,7 @@ class StepRunner:
             note=note,
             clock=clock,
             ask=ask,
+            hold=hold,
             secrets=secrets,
         )
 

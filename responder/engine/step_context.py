@@ -12,12 +12,13 @@ import structlog
 
 from responder.domain.incident import Incident, Phase, StepRecord, Word
 from responder.domain.notification import Moment
+from responder.domain.people import Hold
 from responder.domain.plan import Step
 from responder.domain.rulebook import ApprovalTerms
 from responder.domain.target import Target
 from responder.domain.version import Pin
 from responder.engine.desk import IncidentDesk, Tell
-from responder.engine.last_look import may_change
+from responder.engine.last_look import check_hold, may_change
 from responder.engine.limit import Limit, paused
 from responder.engine.records import find_record, set_record
 from responder.errors import PermanentError, RefusedError, StoppedError
@@ -50,6 +51,7 @@ class StepContexts:
         note: Callable[[str], Awaitable[None]],
         clock: Clock,
         ask: Ask,
+        hold: Callable[[], Hold],
         secrets: Sequence[str],
     ) -> None:
         self._desk = desk
@@ -60,6 +62,7 @@ class StepContexts:
         self._note = note
         self._clock = clock
         self._ask = ask
+        self._hold = hold
         self._secrets = secrets
 
     def of(self, incident: Incident, step: Step, phase: Phase, limits: Sequence[Limit] = ()) -> StepContext:
@@ -174,6 +177,7 @@ class StepContexts:
         now = self._clock()
 
         def changed(known: Incident) -> Incident:
+            check_hold(known, self._hold())
             return replace(known, acted_at=known.acted_at or now)
 
         await self._desk.change(incident_id, changed)

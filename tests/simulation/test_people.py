@@ -19,6 +19,7 @@ from responder.domain.rulebook import ApprovalTerms, Response, Rulebook, Unanswe
 from responder.domain.target import Mode
 from responder.engine.orders import BusyError, GuardsError, RollbackRequest
 from responder.errors import DeniedError, InvalidInputError, NotFoundError, RefusedError
+from tests.simulation.deeds import Scale
 from tests.simulation.world import ROLLBACK, V1, V2, V3, World, a_world, rulebook, statuses, wall
 
 ANN, BOB = Actor("ann", frozenset({"operator"})), Actor("bob", frozenset({"viewer"}))
@@ -598,3 +599,20 @@ async def test_an_order_in_observe_mode_does_nothing(tmp_path: Path) -> None:
         await world.orders.force(order(), ANN)
         await world.incident("observed")
         assert world.workload.writes == 0
+
+
+async def test_a_hold_stops_a_first_change_of_any_kind(tmp_path: Path) -> None:
+    scale = Scale()
+    steps = (Step("played", "played"), Step("change", "scale", {"to": 0}))
+    async with a_world(tmp_path, rulebook(*steps)) as world:
+        world.actions = {"scale": scale}
+        await world.start()
+        world.played.gate = asyncio.Event()
+        await world.orders.force(order(plan="back"), ANN)
+        await world.played.entered.wait()
+        await world.commands.turn_hold(ANN, held=True, reason="stop everything")
+        world.played.gate.set()
+        refused = await world.incident("refused")
+        assert "on hold by ann: stop everything" in refused.reason
+        assert refused.acted_at is None
+        assert scale.replicas == 3

@@ -226,6 +226,7 @@ class World:
                 hold=lambda: restraint.hold,
             ),
             ask=approvals.ask_for_step,
+            hold=lambda: restraint.hold,
             note=brain.note_rollback,
             clock=wall,
             secrets=("hunter2",),
