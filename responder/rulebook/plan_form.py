@@ -107,7 +107,6 @@ class ParallelForm(Form):
 class IncludeForm(Form):
     """Run the steps of another plan here, one after another."""
 
-    shorthand = "plan"
     plan: Annotated[str, Field(description="Name of a plan; its `steps` are run, nothing else of it.")]
 
 

@@ -51,8 +51,12 @@ def _about_rule(rule: Rule, rulebook: Rulebook) -> Iterator[str]:
     plan = rulebook.plan_of(rule)
     if rule.plan is None:
         yield "nothing is verified but the rollout itself: it has no plan"
-    elif plan is not None and not any(step.uses == _ROLLBACK for step in plan.steps):
+    elif plan is not None and not any(step.uses == _ROLLBACK for step in plan.walk()):
         yield f"respond is {rule.response.value}, but plan {plan.name} has no rollback step"
+    required = [name for name, one in plan.inputs.items() if one.default is None] if plan is not None else []
+    if plan is not None and required:
+        needs = f"needs {listed(required)}, which no alert gives"
+        yield f"plan {plan.name} {needs}: it will be refused, and a person must start it (or give `default`s)"
 
 
 def may_meet(rule: Rule, target: Target) -> bool:
@@ -66,12 +70,14 @@ def _contradicts(some: Iterable[Matcher], others: Iterable[Matcher]) -> bool:
 
 
 def _about_plan(plan: Plan) -> Iterator[str]:
-    if any(step.uses == _ROLLBACK for step in plan.steps) and not plan.verify:
+    if any(step.uses == _ROLLBACK for step in plan.walk()) and not plan.verify:
         yield "nothing is verified but the rollout itself (add `verify`)"
-    for step in (*plan.steps, *plan.verify):
+    for step in (nested for top in (*plan.steps, *plan.verify) for nested in top.walk()):
         if step.timeout > plan.deadline and step.timeout != _DEFAULT_TIMEOUT:
             yield f"step {step.name} may take longer than the plan's deadline"
-    for step in (*plan.steps, *plan.verify, *plan.monitor.checks, *plan.on_failure):
+    later = (check for checkpoint in plan.checkpoints for check in checkpoint.checks)
+    tops = (*plan.steps, *plan.verify, *plan.monitor.checks, *plan.on_failure, *later)
+    for step in (nested for top in tops for nested in top.walk()):
         if step.uses == CHECK and step.parameters.get("wait_for_window") is not False:
             yield from _about_window(step)
         for name in _unfilled(step.parameters):

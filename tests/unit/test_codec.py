@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, date, datetime, timedelta, timezone
 from types import MappingProxyType
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from responder.domain.incident import Incident, IncidentStatus, Phase, StepRecord, StepStatus
 from responder.domain.notification import Message, Moment
-from responder.domain.plan import Monitor, OnStepFailure, Plan, Retry, Step
+from responder.domain.plan import Checkpoint, Input, Monitor, OnStepFailure, Plan, Retry, Step
 from responder.domain.rulebook import Severity
 from responder.domain.signal import Signal, SignalStatus
 from responder.domain.version import Pin, Version
@@ -203,6 +204,34 @@ def test_an_incident_comes_back_equal_with_plan_pins_and_steps() -> None:
     assert isinstance(back.status, IncidentStatus)
     assert isinstance(back.plan.steps[1].on_failure, OnStepFailure)
     assert back.plan.steps[1].parameters == FULL.plan.steps[1].parameters  # type: ignore[union-attr]
+
+
+def test_an_incident_kept_before_plans_had_nested_steps_still_loads() -> None:
+    document = json.loads(to_document(FULL))
+    newer_step = ("condition", "steps", "rescue", "needs", "destroys")
+    plan = document["plan"]
+    for step in [*plan["steps"]["$tuple"], *plan["verify"]["$tuple"], *plan["monitor"]["checks"]["$tuple"]]:
+        for name in newer_step:
+            step.pop(name, None)
+    for name in ("inputs", "checkpoints", "updates"):
+        plan.pop(name, None)
+    for record in document["steps"]["$tuple"]:
+        record.pop("refused", None)
+    for name in ("inputs", "order", "approvals", "countdown_until", "cancel", "acknowledged", "asks", "grace"):
+        document.pop(name, None)
+    assert from_document(Incident, json.dumps(document)) == FULL
+
+
+def test_nested_steps_come_back_equal() -> None:
+    inner = Step("inner", "sleep", {"for": timedelta(seconds=3)}, rescue=(Step("r", "rollback", destroys=True),), needs=("a",))
+    plan = Plan(
+        "p",
+        (Step("both", "parallel", steps=(inner, Step("block", "block", steps=(inner,))), condition="value > 1"),),
+        inputs={"backup": Input("[0-9]+")},
+        checkpoints=(Checkpoint("later", timedelta(minutes=30), (inner,)),),
+        updates=timedelta(minutes=15),
+    )
+    assert from_document(Plan, to_document(plan)) == plan
 
 
 def test_a_message_comes_back_equal() -> None:
