@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+
 import structlog
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -88,7 +91,7 @@ class Surface:
 
 def _service_routes(services: WebServices) -> list[Route]:
     async def index(_request: Request) -> Response:
-        links = ["/v1/incidents", "/v1/rules", "/v1/targets", "/metrics", "/healthz", "/readyz"]
+        links = ["/v1/incidents", "/v1/rules", "/v1/targets", "/openapi.json", "/metrics", "/healthz", "/readyz"]
         return json_answer({"name": "responder", "version": __version__, "links": links})
 
     async def health(_request: Request) -> Response:
@@ -100,6 +103,9 @@ def _service_routes(services: WebServices) -> list[Route]:
 
     async def metrics(_request: Request) -> Response:
         return Response(services.metrics.exposition(), headers={"Content-Type": _EXPOSITION})
+
+    async def openapi(_request: Request) -> Response:
+        return json_answer(_openapi())
 
     async def rules(_request: Request) -> Response:
         return json_answer({"rules": list(services.rules_state())})
@@ -119,9 +125,17 @@ def _service_routes(services: WebServices) -> list[Route]:
         Route("/healthz", health, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
+        Route("/openapi.json", openapi, methods=["GET"]),
         Route("/v1/rules", for_readers(services.tokens, rules), methods=["GET"]),
         Route("/-/reload", for_operators(services.tokens, reload), methods=["POST"]),
     ]
+
+
+@cache
+def _openapi() -> Mapping[str, object]:
+    from responder.web.openapi import openapi_document  # only whoever asks for it waits for it
+
+    return openapi_document()
 
 
 def _target_routes(services: WebServices) -> list[Route]:
