@@ -305,6 +305,24 @@ async def test_a_plan_of_an_observed_target_writes_to_no_other_either(tmp_path: 
         assert database.writes == 0
 
 
+async def test_what_failed_before_a_crash_stays_failed_though_the_alert_clears_meanwhile(tmp_path: Path) -> None:
+    impatient = Monitor(window=timedelta(0), settle=timedelta(seconds=0.2))
+    rules = rulebook(monitor=impatient, on_failure=(Step("escalate", "played"),))
+    async with a_world(tmp_path, rules) as world:
+        world.played.gate = asyncio.Event()
+        await world.start()
+        await world.alert("Errors")
+        await world.played.entered.wait()
+        await world.stop()
+        await world.resolve("Errors")
+        world.played.gate.set()
+        await world.start()
+        incident = await world.incident("failed", "resolved")
+        assert (incident.status.value, world.played.runs) == ("failed", 2)
+        assert "has not cleared" in incident.reason
+        assert world.workload.writes == 1
+
+
 async def test_a_plan_with_a_target_that_is_gone_changes_none_of_the_others(tmp_path: Path) -> None:
     rules = two_targets()
     plan = replace(rules.plans["back"], steps=(ROLLBACK, *rules.plans["back"].steps))
