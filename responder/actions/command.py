@@ -20,7 +20,8 @@ from responder.clients.programs import GRACE, Programs, failure, shown_command
 from responder.errors import ForbiddenError, NotFoundError, PermanentError, TemporaryError, UnreachableError
 from responder.ports import StepContext
 
-_CHECK_TIMEOUT = timedelta(minutes=1)
+_LONGEST = timedelta(hours=24)  # the step's own timeout is what counts
+_CHECK_TIMEOUT = timedelta(minutes=5)  # of `check` and `undo`
 _SHOWN_OUTPUT = 2000
 _SETTLE = GRACE + timedelta(milliseconds=500)  # what was cut off has ended by then
 
@@ -83,7 +84,7 @@ class CommandCheck:
             folder=wanted.folder,
             stdin=filled(wanted.stdin) if argv is wanted.run else "",
             host=wanted.host or "",
-            timeout=wanted.timeout if argv is wanted.run else min(wanted.timeout, _CHECK_TIMEOUT),
+            timeout=(wanted.timeout or _LONGEST) if argv is wanted.run else _CHECK_TIMEOUT,
             secrets=(*hidden, *context.secrets),
         )
 

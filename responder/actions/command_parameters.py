@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
@@ -83,7 +82,7 @@ class CommandParameters(Parameters):
     stdin: Argument = Field("", description="Its input.")
     host: HostName | None = Field(None, description="`user@host`, over SSH; without it: this machine.")
     expect: Expectation = Field(Expectation(), description="What a good run is like.")
-    timeout: Duration = Field(timedelta(hours=24), description="After which it is ended. Default: the step's timeout.")
+    timeout: Duration | None = Field(None, description="After which it is ended. Default: the step's timeout.")
 
 
 class CommandRunParameters(CommandParameters):
@@ -98,3 +97,7 @@ class CommandRunParameters(CommandParameters):
     undo: Arguments | None = Field(
         None, description="Undoes it when the plan fails later. It may run twice, and when only part was done."
     )
+    destroys_data: bool = Field(False, description="It destroys data: a backup step and a person's word are demanded.")
+
+    def destroys(self) -> bool:
+        return self.destroys_data

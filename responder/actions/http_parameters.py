@@ -68,8 +68,8 @@ class HttpCheckParameters(Asking):
     )
     mean_below: Duration | None = Field(None, description="The mean time of a probe's requests must be below this.")
     p95_below: Duration | None = Field(None, description="95 of 100 of a probe's requests must be faster than this.")
-    successes: int = Field(
-        3, ge=1, le=1000, strict=True, description="Good probes in a row that are needed. With `requests`, the default is 1."
+    successes: int | None = Field(
+        None, ge=1, le=1000, strict=True, description="Good probes in a row that are needed. Default: 3; with `requests`, 1."
     )
     failures: int | None = Field(
         None, ge=1, strict=True, description="Bad probes in a row that end the attempt. Default: probe until the step's timeout."
@@ -88,7 +88,7 @@ class HttpCheckParameters(Asking):
     @property
     def good_probes(self) -> int:
         """How many in a row are needed."""
-        return self.successes if self.requests == 1 or "successes" in self.model_fields_set else 1
+        return self.successes or (3 if self.requests == 1 else 1)
 
 
 class HttpExpectation(Parameters):
@@ -129,6 +129,11 @@ class HttpRequestParameters(Asking):
     undo: HttpUndo | None = Field(
         None, description="Sent, with the same headers, when the plan fails later. It may be sent twice."
     )
+
+    destroys_data: bool = Field(False, description="It destroys data: a backup step and a person's word are demanded.")
+
+    def destroys(self) -> bool:
+        return self.destroys_data
 
     @model_validator(mode="after")
     def _one_body(self) -> Self:

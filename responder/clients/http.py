@@ -198,8 +198,8 @@ def _refusal(answer: Answer, service: str, secrets: Sequence[str]) -> TemporaryE
         return TemporaryError(said, retry_after=retry_after(answer.headers))
     if 300 <= answer.status < 400:
         return PermanentError(f"{said} (a redirect is not followed; correct the address)")
-    kind = {401: ForbiddenError, 403: ForbiddenError, 404: NotFoundError}.get(answer.status, PermanentError)
-    return kind(said)
+    kinds: Mapping[int, type[PermanentError]] = {401: ForbiddenError, 403: ForbiddenError, 404: NotFoundError}
+    return kinds.get(answer.status, PermanentError)(said)
 
 
 def _named(error: Exception, secrets: Sequence[str]) -> str:

@@ -382,6 +382,29 @@ VALID: Sequence[Any] = (
         {"url": "https://x/y", "status": [200, "2xx"], "every": "1m30s", "json": {"a.0": None}, "failures": 3},
         id="http.check",
     ),
+    pytest.param(
+        "http.check",
+        {"url": "http://x/", "requests": 20, "p95_below": "300ms", "auth": {"user": "a", "from_secret": "B"}},
+        id="p95",
+    ),
+    pytest.param("http.request", {"url": "http://x/", "json": {"a": [1, None]}, "timeout": "90s"}, id="http.request"),
+    pytest.param(
+        "http.request",
+        {"url": "http://x/", "body": "x", "check": {"url": "http://x/"}, "undo": {"url": "http://x/"}, "headers": {"A": "b"}},
+        id="http.request with everything",
+    ),
+    pytest.param("command.check", {"run": ["a", "b"]}, id="command.check"),
+    pytest.param(
+        "command.run",
+        {
+            "run": ["a"],
+            "env": {"A": "b", "C": {"from_secret": "D"}},
+            "check": ["a"],
+            "undo": ["b"],
+            "expect": {"json": {"a.0": 1}},
+        },
+        id="command.run",
+    ),
     pytest.param("notify", {"text": "{{ labels.x }}"}, id="notify"),
     pytest.param("sleep", {"for": "90s"}, id="sleep"),
 )

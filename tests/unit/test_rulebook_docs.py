@@ -1,4 +1,4 @@
-"""docs/rulebook.md: what it shows loads, and the defaults it names are the real ones."""
+"""docs/rulebook.md, docs/commands.md: what they show loads, and the defaults they name are the real ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from responder.rulebook import condition_form, form, people_form, plan_form, tar
 from responder.rulebook.loader import load_rulebook
 from responder.rulebook.schema import as_written
 
-PAGE = (Path(__file__).parents[2] / "docs" / "rulebook.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = "\n".join((DOCS / name).read_text(encoding="utf-8") for name in ("rulebook.md", "commands.md", "targets-hosts.md"))
 SNIPPETS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 
@@ -28,7 +29,7 @@ def test_every_snippet_loads(snippet: str, tmp_path: Path) -> None:
 def rows() -> dict[str, list[str]]:
     """Default cells of the page's tables by key; a key may stand in several tables."""
     found: dict[str, list[str]] = {}
-    for key, default in re.findall(r"^\| `([a-z_.]+)` \| (.*?) \|", PAGE, re.MULTILINE):
+    for key, default in re.findall(r"^\| `([a-z0-9_.]+)` \| (.*?) \|", PAGE, re.MULTILINE):
         found.setdefault(key, []).append(default)
     return found
 
