@@ -196,6 +196,17 @@ def test_a_baseline_for_the_number_that_the_alert_carries() -> None:
     assert course.tell(1, 1.0, "before") == ["respond rollback"]
 
 
+def test_what_is_told_twice_in_one_instant_is_no_past_of_its_own() -> None:
+    learned = ValueCondition(above=2, query=parse_query("now"), baseline=Baseline(history=timedelta(minutes=10)))
+    course = Course(rulebook(learned, hold=timedelta(minutes=9)))
+    course.send(0, alert())
+    for seconds in range(0, 150, 30):
+        course.tell(seconds, 1.0, "now")
+    assert course.tell(120, 1.0, "now") == [], "the fifth number, again: still no baseline"
+    assert course.tell(150, 1.0, "now") == ["clear"]
+    assert course.tell(180, 3.0, "now") == ["wait"]
+
+
 def test_labels_from_outside_stay_inside_their_quotes() -> None:
     condition = ValueCondition(above=0.05, query=parse_query("errors{pod={{ labels.pod }}}"))
     course = Course(rulebook(condition, by=("pod",)))

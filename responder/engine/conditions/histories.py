@@ -25,17 +25,21 @@ class Histories:
         self._numbers: OrderedDict[HistoryKey, deque[tuple[datetime, float]]] = OrderedDict()
 
     def baseline(self, key: HistoryKey, window: timedelta, at: datetime) -> float | None:
-        """The median of the window that ends now; None while too little is known."""
+        """The median of the window that ends just before now; None while too little is known.
+
+        What is told twice in one instant is no past of its own.
+        """
         numbers = self._numbers.get(key)
         if numbers is None:
             return None
         while numbers and numbers[0][0] <= at - window:
             numbers.popleft()
-        return median([number for _, number in numbers]) if len(numbers) >= LEAST else None
+        past = [number for seen, number in numbers if seen < at]
+        return median(past) if len(past) >= LEAST else None
 
     def look(self, key: HistoryKey, window: timedelta, at: datetime) -> float | None:
         """Like `baseline`, without forgetting anything."""
-        numbers = [number for seen, number in self._numbers.get(key, ()) if seen > at - window]
+        numbers = [number for seen, number in self._numbers.get(key, ()) if at - window < seen < at]
         return median(numbers) if len(numbers) >= LEAST else None
 
     def add(self, key: HistoryKey, window: timedelta, at: datetime, number: float) -> None:
