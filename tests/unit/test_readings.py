@@ -203,7 +203,7 @@ def test_what_is_told_twice_in_one_instant_is_no_past_of_its_own() -> None:
     for seconds in range(0, 150, 30):
         course.tell(seconds, 1.0, "now")
     assert course.tell(120, 1.0, "now") == [], "the fifth number, again: still no baseline"
-    assert course.tell(150, 1.0, "now") == ["clear"]
+    assert course.tell(150, 1.0, "now") == ["clear asking"]
     assert course.tell(180, 3.0, "now") == ["wait"]
 
 
