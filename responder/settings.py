@@ -39,6 +39,8 @@ INHERITED = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"}
     | {"SSH_AUTH_SOCK", "DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "PM2_HOME"}
 )
+# How a program of ours (`helm`) finds the cluster: by kubeconfig, or from inside a pod.
+OF_THE_CLUSTER = frozenset({"KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"})
 # `RESPONDER_SECRET_<NAME>`, for the rulebook's `from_secret`.
 _NAMED_SECRET = re.compile(r"RESPONDER_SECRET_([A-Z][A-Z0-9_]*)")
 # Read by the operator commands, not by the service; both may stand in one environment.
@@ -111,6 +113,7 @@ class Settings(BaseModel):
     public_url: where people reach this service, for links in messages.
     alertmanager_url: where alerts are looked at a second time: every replica, with commas between.
     prometheus_url: who is asked for numbers; a secret because it may hold a password. prometheus_token: sent as bearer.
+    argocd_url, argocd_token: where applications are rolled back, and as whom.
     sentry_legacy_token: end of the secret address `/webhooks/sentry/legacy/<token>`.
     statuspage_url: base address as Statuspage documents it, ending in `/v1`.
     allowed_programs: what steps may run, as the rulebook writes it; none by default. ssh_…: files of ours for hosts over SSH.
@@ -133,6 +136,8 @@ class Settings(BaseModel):
     alertmanager_token: Token | None = None
     prometheus_url: Annotated[SecretStr, AfterValidator(_secret_http_url)] | None = None
     prometheus_token: Token | None = None
+    argocd_url: HttpUrl | None = None
+    argocd_token: Token | None = None
     slack_webhook_url: Annotated[SecretStr, AfterValidator(_secret_http_url)] | None = None
     statuspage_api_key: Token | None = None
     statuspage_page_id: str | None = None
@@ -147,6 +152,7 @@ class Settings(BaseModel):
     ssh_config_file: str = ""
     _named_secrets: Mapping[str, SecretStr] = PrivateAttr(default_factory=dict)
     _inherited: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _of_the_cluster: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @property
     def named_secrets(self) -> Mapping[str, str]:
@@ -157,6 +163,11 @@ class Settings(BaseModel):
     def inherited(self) -> Mapping[str, str]:
         """What programs that steps run inherit of our own environment."""
         return self._inherited
+
+    @property
+    def of_the_cluster(self) -> Mapping[str, str]:
+        """What `helm` needs to find the cluster that we talk to."""
+        return self._of_the_cluster
 
     @property
     def has_tokens(self) -> bool:
@@ -180,6 +191,7 @@ SECRETS = frozenset(
         "alertmanager_token",
         "prometheus_url",
         "prometheus_token",
+        "argocd_token",
         "slack_webhook_url",
         "statuspage_api_key",
     }
@@ -239,6 +251,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         raise SettingsError("\n".join(problems))
     settings._named_secrets = named
     settings._inherited = {name: environ[name] for name in INHERITED if environ.get(name)}
+    settings._of_the_cluster = {name: environ[name] for name in OF_THE_CLUSTER if environ.get(name)}
     return settings
 
 
@@ -305,6 +318,8 @@ def _combination_problems(settings: Settings, values: Mapping[str, str]) -> list
         missing = "statuspage_page_id" if settings.statuspage_api_key else "statuspage_api_key"
         if missing not in values:
             problems.append(f"{_variable(missing)}: missing; the status page needs both its API key and its page id")
+    if settings.argocd_url and not settings.argocd_token and "argocd_token" not in values:
+        problems.append(f"{_variable('argocd_token')}: missing; Argo CD needs both its address and a token")
     if settings.prometheus_token and settings.prometheus_url and urlsplit(settings.prometheus_url.get_secret_value()).username:
         problems.append(f"{_variable('prometheus_token')}: the address holds a user already; use one of the two")
     tokens_given = any(name in values for name in ("webhook_token", "operator_token", "viewer_token"))

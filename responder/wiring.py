@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from responder.actions.registry import PARAMETERS, build_actions
 from responder.clients.alertmanager import AlertmanagerClient
+from responder.clients.argocd import ArgoCdClient
 from responder.clients.http import new_client
 from responder.clients.kubernetes import KubernetesClient
 from responder.clients.programs import Programs
@@ -30,7 +31,7 @@ from responder.domain.incident import Incident
 from responder.domain.prometheus_users import prometheus_users
 from responder.domain.report import render_report, report_document
 from responder.domain.rulebook import DEFAULT_ROUTES, Rulebook
-from responder.domain.target import Target
+from responder.domain.target import HelmRef, Target, WorkloadRef
 from responder.domain.version import WorkloadState
 from responder.engine.admission import Admission
 from responder.engine.approvals import Approvals
@@ -94,6 +95,14 @@ def programs_of(settings: Settings) -> Programs:
     return Programs(settings.inherited, ssh, settings.allowed_programs)
 
 
+def workloads_of(settings: Settings, cluster: KubernetesClient, http: httpx.AsyncClient, kubeconfig: str | None) -> Workloads:
+    """kubeconfig: the one in use when it is not the usual one."""
+    environment = {**settings.of_the_cluster, **({"KUBECONFIG": kubeconfig} if kubeconfig else {})}
+    token = _text(settings.argocd_token)
+    argocd = ArgoCdClient(settings.argocd_url, token, http) if settings.argocd_url and token else None
+    return build_workloads(cluster, wall_clock, programs_of(settings), argocd=argocd, cluster_environment=environment)
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handling: the command decides when to stop, and everything beside the server must stop too."""
 
@@ -134,7 +143,8 @@ class Service:
 
         Raises SettingsError.
         """
-        if self.cluster is not None and self.rulebook.targets:
+        places = (target.workload for target in self.rulebook.targets.values())
+        if self.cluster is not None and any(isinstance(place, WorkloadRef | HelmRef) for place in places):
             await self.cluster.connect()
 
     async def wait(self) -> None:
@@ -161,7 +171,7 @@ async def serving(settings: Settings, *, kubeconfig: str | None = None) -> Async
         stack.push_async_callback(cluster.close)
         metrics = build_metrics()
         metrics.rulebook_reload_ok.set(1)
-        parts = _Parts(settings, rulebook, database, build_workloads(cluster, wall_clock, programs_of(settings)), metrics)
+        parts = _Parts(settings, rulebook, database, workloads_of(settings, cluster, http, kubeconfig), metrics)
         service, tasks = parts.assemble(http, cluster, listener, started)
         service.cluster = cluster
         service.main = asyncio.create_task(tasks.run(listener), name="service")

@@ -45,8 +45,8 @@ class CrossCheck:
                 what = f"the same {_kind(place)} as target `{other}`"
                 hint = f"declared at {self.declarations.targets[other].location}; one target per {_noun(place)}"
                 yield target.problem((word,), what, hint)
-            if target.form.owner is OnOwner.SUSPEND and not isinstance(place, WorkloadRef):
-                hint = "it speaks of Kubernetes workloads that Flux keeps; remove it"
+            if target.form.owner is OnOwner.SUSPEND and not isinstance(place, WorkloadRef | HelmRef):
+                hint = "it speaks of workloads and releases that Flux keeps; remove it"
                 yield target.problem(("owner",), "`suspend` has no effect here", hint, at_key=True)
             if target.form.evict_unready and not (isinstance(place, WorkloadRef) and place.kind == "StatefulSet"):
                 hint = "only a StatefulSet keeps broken pods; remove it"

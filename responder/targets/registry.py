@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from responder.clients.argocd import ArgoCdClient
 from responder.clients.kubernetes import KubernetesClient
 from responder.clients.programs import Programs
-from responder.domain.target import CheckoutRef, ComposeRef, Target, WorkloadRef
+from responder.domain.target import ArgoCdRef, CheckoutRef, ComposeRef, HelmRef, Target, WorkloadRef
 from responder.errors import InvalidInputError
 from responder.ports import Clock, Workload, Workloads
+from responder.targets.argocd import ArgoCdWorkloads
 from responder.targets.checkout import CheckoutWorkloads
 from responder.targets.compose import ComposeWorkloads
+from responder.targets.helm import HelmWorkloads
 from responder.targets.kubernetes import KubernetesWorkloads
 
 
@@ -27,12 +30,21 @@ class DeclaredWorkloads:
         return kind.of(target)
 
 
-def build_workloads(cluster: KubernetesClient, clock: Clock, programs: Programs | None = None) -> Workloads:
-    """Making them sends nothing."""
+def build_workloads(
+    cluster: KubernetesClient,
+    clock: Clock,
+    programs: Programs | None = None,
+    *,
+    argocd: ArgoCdClient | None = None,
+    cluster_environment: Mapping[str, str] | None = None,
+) -> Workloads:
+    """Making them sends nothing. cluster_environment: how `helm` finds the cluster."""
     programs = programs or Programs()
     return DeclaredWorkloads(
         {
             WorkloadRef: KubernetesWorkloads(cluster, clock),
+            HelmRef: HelmWorkloads(cluster, programs, clock, cluster_environment or {}),
+            ArgoCdRef: ArgoCdWorkloads(argocd, clock),
             ComposeRef: ComposeWorkloads(programs, clock),
             CheckoutRef: CheckoutWorkloads(programs, clock),
         }
