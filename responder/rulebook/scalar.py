@@ -207,10 +207,13 @@ LabelName = Annotated[
     AfterValidator(_pattern(_LABEL_PATTERN, "is not a label name; use letters, digits and `_`, not beginning with a digit")),
     WithJsonSchema({"type": "string", "pattern": f"^{_LABEL_PATTERN}$"}),
 ]
+TEMPLATE_NAME_PATTERN = _LABEL_PATTERN
 TemplateName = Annotated[
     str,
-    AfterValidator(_pattern(_LABEL_PATTERN, "can't be named in a template; use letters, digits and `_`, not first a digit")),
-    WithJsonSchema({"type": "string", "pattern": f"^{_LABEL_PATTERN}$"}),
+    AfterValidator(
+        _pattern(TEMPLATE_NAME_PATTERN, "can't be named in a template; use letters, digits and `_`, not first a digit")
+    ),
+    WithJsonSchema({"type": "string", "pattern": f"^{TEMPLATE_NAME_PATTERN}$"}),
 ]
 LabelNames = Annotated[
     tuple[LabelName, ...],

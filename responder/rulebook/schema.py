@@ -14,7 +14,7 @@ from responder.domain.target import RollbackLimit
 from responder.rulebook.form import RulebookForm
 from responder.rulebook.loader import NOTIFIERS
 from responder.rulebook.plan_form import STRUCTURE, StepForm
-from responder.rulebook.scalar import NAME_PATTERN
+from responder.rulebook.scalar import NAME_PATTERN, TEMPLATE_NAME_PATTERN
 
 _REFERENCE = "#/$defs/{model}"
 _MODE: JsonSchemaMode = "validation"
@@ -51,6 +51,9 @@ def rulebook_schema(actions: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
     rulebook = definitions.pop(RulebookForm.__name__)
     for section in ("targets", "plans"):
         rulebook["properties"][section]["propertyNames"] = {"pattern": f"^{NAME_PATTERN}$"}
+    names = {"pattern": f"^{TEMPLATE_NAME_PATTERN}$"}
+    rulebook["properties"]["vars"]["propertyNames"] = names
+    definitions["PlanForm"]["properties"]["inputs"]["propertyNames"] = names
     used = _referenced(rulebook, definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

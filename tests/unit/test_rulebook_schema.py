@@ -13,6 +13,7 @@ from responder.actions.registry import PARAMETERS
 from responder.rulebook.schema import rulebook_schema
 from responder.rulebook.source import read_source
 from tests.unit.test_rulebook_loader import COMPLETE
+from tests.unit.test_rulebook_plans import NESTED
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "docs" / "rulebook.schema.json"
@@ -21,10 +22,12 @@ VISIBLE = [
     "by-label-name", "condition-later", "condition-unknown", "duration-list", "duration-negative", "duration-without-unit",
     "duration-words", "guard-limit", "guard-unknown", "matcher-mapping", "matchers-empty", "no-version", "notify-severity",
     "notify-severity-empty", "notify-unknown", "other-version", "plan-steps-empty", "plan-unknown-key", "plan-without-steps",
-    "approve-person", "approve-unanswered", "defaults-key", "defaults-severity", "respond-unknown", "retry-attempts", "rule-name", "rule-unknown-key", "rule-when", "rule-when-empty", "severity",
-    "step-on-failure", "step-unknown-action", "step-unknown-action-short", "step-unknown-key", "target-missing-keys",
-    "target-mode", "target-name", "unknown-section", "value-from", "value-no-bound", "value-two-bounds", "with-missing-key",
-    "with-unknown-key", "with-duration",
+    "approve-person", "approve-unanswered", "defaults-key", "defaults-severity", "respond-unknown", "retry-attempts",
+    "rule-name", "rule-unknown-key", "rule-when", "rule-when-empty", "severity", "step-on-failure", "step-unknown-action",
+    "step-unknown-action-short", "step-unknown-key", "target-missing-keys", "target-mode", "target-name", "unknown-section",
+    "value-from", "value-no-bound", "value-two-bounds", "with-missing-key", "with-unknown-key", "with-duration",
+    "checkpoint-rollback", "include-without-plan", "parallel-empty", "parallel-step-wrong", "rescue-empty", "rescue-step-wrong",
+    "vars-list", "vars-name", "input-name",
 ]  # fmt: skip
 
 
@@ -48,7 +51,8 @@ def test_the_committed_schema_is_up_to_date() -> None:
 
 def test_good_rulebooks_are_valid(validator: jsonschema.Draft202012Validator, tmp_path: Path) -> None:
     (tmp_path / "complete.yaml").write_text(COMPLETE)
-    for path in (tmp_path / "complete.yaml", *sorted((ROOT / "rules").glob("*.yaml"))):
+    (tmp_path / "nested.yaml").write_text("version: 1\nvars: {a: 1, b: x}" + NESTED.replace("drop", "rollback"))
+    for path in (tmp_path / "complete.yaml", tmp_path / "nested.yaml", *sorted((ROOT / "rules").glob("*.yaml"))):
         assert [error.message for error in validator.iter_errors(read(path))] == []
 
 
