@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from responder.actions.prometheus_parameters import PrometheusCheckParameters
 from responder.domain.incident import Incident
 from responder.domain.measurement import Measurement
+from responder.domain.plan import ROLLBACKS
 from responder.domain.query import parse_query, window_of
 from responder.domain.reading import Verdict, judge, spell_bounds
 from responder.domain.wording import one_line, spell_duration, spell_number
@@ -23,7 +24,6 @@ from responder.errors import PermanentError, TemporaryError
 from responder.ports import Prometheus, StepContext
 
 _SHOWN = 120  # characters of a query
-_ROLLBACK = "rollback"
 
 
 class PrometheusCheck:
@@ -90,7 +90,7 @@ def filled_in(text: str, context: StepContext) -> str:
 
 def _changed_at(incident: Incident) -> datetime | None:
     """When the service was last changed by a rollback; None when it was not."""
-    ended = [step.ended_at for step in incident.steps if step.uses == _ROLLBACK and step.ended_at is not None]
+    ended = [step.ended_at for step in incident.steps if step.uses in ROLLBACKS and step.ended_at is not None]
     if incident.acted_at is None:
         return None
     return max(ended, default=incident.acted_at)

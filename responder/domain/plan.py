@@ -53,6 +53,9 @@ class Step:
             yield from nested.walk()
 
 
+ROLLBACKS = frozenset({"rollback", "kubernetes.undo"})
+"""Words in `uses` that go back to a pinned version: their targets are judged by the guards before the run begins."""
+
 PARALLEL, BLOCK = "parallel", "block"
 """Words in `uses` that are no actions: the step's own `steps` run side by side, or one after another (an included plan)."""
 

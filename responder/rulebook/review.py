@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 
 from responder.domain.matcher import Matcher, MatchOperator
-from responder.domain.plan import Plan, Step
+from responder.domain.plan import ROLLBACKS, Plan, Step
 from responder.domain.prometheus_users import CHECK
 from responder.domain.quantity import format_duration
 from responder.domain.query import window_of
@@ -15,7 +15,6 @@ from responder.domain.rulebook import Response, Rule, Rulebook
 from responder.domain.target import Mode, Target
 from responder.rulebook.problem import listed
 
-_ROLLBACK = "rollback"
 _DEFAULT_TIMEOUT = next(each.default for each in dataclasses.fields(Step) if each.name == "timeout")
 
 
@@ -51,7 +50,7 @@ def _about_rule(rule: Rule, rulebook: Rulebook) -> Iterator[str]:
     plan = rulebook.plan_of(rule)
     if rule.plan is None:
         yield "nothing is verified but the rollout itself: it has no plan"
-    elif plan is not None and not any(step.uses == _ROLLBACK for step in plan.walk()):
+    elif plan is not None and not any(step.uses in ROLLBACKS for step in plan.walk()):
         yield f"respond is {rule.response.value}, but plan {plan.name} has no rollback step"
     required = [name for name, one in plan.inputs.items() if one.default is None] if plan is not None else []
     if plan is not None and required:
@@ -70,7 +69,7 @@ def _contradicts(some: Iterable[Matcher], others: Iterable[Matcher]) -> bool:
 
 
 def _about_plan(plan: Plan) -> Iterator[str]:
-    if any(step.uses == _ROLLBACK for step in plan.walk()) and not plan.verify:
+    if any(step.uses in ROLLBACKS for step in plan.walk()) and not plan.verify:
         yield "nothing is verified but the rollout itself (add `verify`)"
     for step in (nested for top in (*plan.steps, *plan.verify) for nested in top.walk()):
         if step.timeout > plan.deadline and step.timeout != _DEFAULT_TIMEOUT:

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from responder.clients.templates import named_inputs
-from responder.domain.plan import PARALLEL
+from responder.domain.plan import PARALLEL, ROLLBACKS
 from responder.rulebook.convert_plan import destroys
 from responder.rulebook.declarations import Declarations, DeclaredStep
 from responder.rulebook.plan_form import INCLUDE
 from responder.rulebook.problem import Problem, did_you_mean
 from responder.rulebook.step_tree import Node, Section, Tree, grow
-
-_ROLLBACK = "rollback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ def _names(tree: Tree) -> Iterator[Problem]:
 
 def _places(tree: Tree) -> Iterator[Problem]:
     for section, node in tree.walk():
-        if node.step.form.uses == _ROLLBACK and section[0] != "steps":
+        if node.step.form.uses in ROLLBACKS and section[0] != "steps":
             hint = "put it under `steps`: there the guards are asked, and there is never a second step back"
             yield _problem(node, "uses", f"no rollback under `{section[0]}`", hint)
         if section[0] in ("verify", "monitor", "checkpoints") and destroys(node.step.parameters):

@@ -458,3 +458,16 @@ async def test_every_action_has_parameters_and_the_other_way_round(client: httpx
     assert set(build_actions(client, KubernetesClient())) == set(PARAMETERS)
     for model in PARAMETERS.values():
         assert model.model_json_schema()["additionalProperties"] is False
+
+
+class TestUndo:
+    async def test_goes_the_way_of_a_rollback(self, client: httpx.AsyncClient) -> None:
+        stage = on_stage(COMPLETE)
+        await run("kubernetes.undo", {"to_revision": 4}, stage, client)
+        assert stage.story == ["mark acted", "record patch", "patch to 1.4.2", "record rollout"]
+
+    async def test_another_revision_than_the_pinned_one_is_refused(self, client: httpx.AsyncClient) -> None:
+        stage = on_stage(COMPLETE)
+        with pytest.raises(RefusedError, match=r"revision 5 is asked for, but pinned is 1\.4\.2 \(revision 4\)"):
+            await run("kubernetes.undo", {"to_revision": 5}, stage, client)
+        assert stage.story == []
