@@ -50,6 +50,7 @@ from responder.engine.orders import Orders
 from responder.engine.outbox import DeliveryOutcome, OutboxWorker
 from responder.engine.preview import Previewer
 from responder.engine.readings import Reader
+from responder.engine.proofs import proofs
 from responder.engine.reload import Reloader, RulebookInForce
 from responder.engine.restraint import Restraint
 from responder.engine.runner import StepRunner
@@ -460,6 +461,7 @@ class _Parts:
             metrics=self._metrics,
             targets=self._targets,
             versions=self._versions,
+            proofs=lambda name, state: proofs(self._database.ledger, self._database.incidents, self._targets()[name], state),
             rules_state=lambda: rule_rows(
                 self._in_force.rulebook, chain(brain.evaluator.groups(), brain.evaluator.counting()), self._log
             ),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
 from responder.cli.client import ServiceClient, pass_client
 from responder.cli.table import print_table
+from responder.domain.wording import spell_duration
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the service's answer as JSON.")
 
@@ -58,8 +59,8 @@ def targets(client: ServiceClient, as_json: bool) -> None:
     if as_json:
         _print_json(answer)
         return
-    rows = [[one["name"], one["mode"], _workload(one["kubernetes"])] for one in listed]
-    print_table(["TARGET", "MODE", "WORKLOAD"], rows, empty="No targets are declared.")
+    rows = [[one["name"], one["mode"], _place(one)] for one in listed]
+    print_table(["TARGET", "MODE", "PLACE"], rows, empty="No targets are declared.")
 
 
 @click.command()
@@ -73,7 +74,8 @@ def versions(client: ServiceClient, target: str, as_json: bool) -> None:
         _print_json(answer)
         return
     rows = [_version_row(one) for one in listed]
-    print_table(["", "VERSION", "REVISION", "CREATED (UTC)", "FINGERPRINT", "CHANGE CAUSE"], rows, empty="No versions are known.")
+    heading = ["", "VERSION", "REVISION", "AGE", "CREATED (UTC)", "PROVEN", "IMAGES", "FINGERPRINT", "CHANGE CAUSE"]
+    print_table(heading, rows, empty="No versions are known.")
 
 
 @click.command()
@@ -100,8 +102,10 @@ def _latest(one: Mapping[str, Any]) -> str:
     return f"{one['reason']}; last, at {_time(decisions[0]['at'])}: {decisions[0]['reason']}"
 
 
-def _workload(place: Mapping[str, Any]) -> str:
-    return f"{str(place['kind']).lower()}/{place['name']} in namespace {place['namespace']}"
+def _place(one: Mapping[str, Any]) -> str:
+    """In words; a service of an earlier version knows Deployments only and tells their parts."""
+    place = one.get("place") or "{name} in namespace {namespace}".format_map(one["kubernetes"])
+    return str(place)
 
 
 def _time(stamp: str | None) -> str:
@@ -114,7 +118,10 @@ def _version_row(one: Mapping[str, Any]) -> list[str]:
         "*" if one["current"] else "",
         one["version"],
         one["revision"],
+        "-" if one.get("age_seconds") is None else spell_duration(timedelta(seconds=one["age_seconds"])),
         _time(one["created_at"]),
+        ("yes: " if one.get("proven") else "no: ") + (one.get("proof") or "unknown"),
+        ", ".join(one.get("images") or []) or "-",
         one["fingerprint"][:12],
         one.get("change_cause") or "",
     ]

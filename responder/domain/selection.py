@@ -45,6 +45,19 @@ def describe(version: Version) -> str:
     return f"{version.version} (revision {version.revision})"
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Whether a version is proven, and why or why not."""
+
+    holds: bool
+    reason: str
+
+
+def prove(version: Version, ledger: tuple[LedgerEntry, ...], bad: Mapping[str, str], proven_for: timedelta) -> Proof:
+    against, speaks_for = assess(version, ledger, bad, proven_for)
+    return Proof(not against, against or speaks_for)
+
+
 def assess(version: Version, ledger: tuple[LedgerEntry, ...], bad: Mapping[str, str], proven_for: timedelta) -> tuple[str, str]:
     """What speaks against going back to this version, and what for it: exactly one of the two is empty."""
     if version.fingerprint in bad:

@@ -146,7 +146,8 @@ def _target_routes(services: WebServices) -> list[Route]:
         name = request.path_params["target"]
         if name not in services.targets():
             raise NotFoundError("no target of this name is declared")
-        return json_answer(versions_document(name, await services.versions(name)))
+        state = await services.versions(name)
+        return json_answer(versions_document(name, state, await services.proofs(name, state), services.clock()))
 
     return [
         Route("/v1/targets", for_readers(services.tokens, targets), methods=["GET"]),

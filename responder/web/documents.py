@@ -9,6 +9,7 @@ from datetime import datetime
 from responder.domain.guard import Verdict
 from responder.domain.incident import Approval, Incident, IncidentEvent, Order, StepRecord, Word
 from responder.domain.people import AuditEntry, Hold, Suppression
+from responder.domain.selection import Proof
 from responder.domain.target import ArgoCdRef, CheckoutRef, ComposeRef, HelmRef, Place, Target, WorkloadRef
 from responder.domain.version import Pin, Version, WorkloadState
 from responder.engine.orders import Preview
@@ -112,6 +113,7 @@ def guards_document(verdicts: Mapping[str, Sequence[Verdict]]) -> Document:
 def target_document(target: Target) -> Document:
     return {
         "name": target.name,
+        "place": str(target.workload),
         **_place(target.workload),
         "mode": target.mode,
         "match": [str(matcher) for matcher in target.matchers],
@@ -124,8 +126,8 @@ def _place(place: Place) -> Document:
     return {words[type(place)]: dataclasses.asdict(place)}
 
 
-def versions_document(target: str, state: WorkloadState) -> Document:
-    """Newest revision first."""
+def versions_document(target: str, state: WorkloadState, proofs: Mapping[str, Proof], now: datetime) -> Document:
+    """Newest revision first. proofs: by fingerprint."""
     return {
         "target": target,
         "read_at": time_text(state.read_at),
@@ -137,7 +139,7 @@ def versions_document(target: str, state: WorkloadState) -> Document:
             "available": state.rollout.available,
             "desired": state.rollout.desired,
         },
-        "versions": [_version(version) for version in state.history],
+        "versions": [_version(version, proofs.get(version.fingerprint), now) for version in state.history],
     }
 
 
@@ -177,9 +179,13 @@ def _pinned(version: Version) -> Document:
     return {"version": version.version, "revision": version.revision, "fingerprint": version.fingerprint}
 
 
-def _version(version: Version) -> Document:
+def _version(version: Version, proof: Proof | None, now: datetime) -> Document:
+    age = None if version.created_at is None else max(0, int((now - version.created_at).total_seconds()))
     return {
         **_pinned(version),
+        "age_seconds": age,
+        "proven": proof is not None and proof.holds,
+        "proof": proof.reason if proof else "",
         "images": list(version.images),
         "created_at": time_text(version.created_at),
         "change_cause": version.change_cause,

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from responder.domain.incident import Incident, IncidentEvent
+from responder.domain.selection import Proof
 from responder.domain.target import Target
 from responder.domain.version import WorkloadState
 from responder.engine.commands import Commands
@@ -39,9 +40,14 @@ class PeopleServices:
     people: People
 
 
+async def _no_proofs(_target: str, _state: WorkloadState) -> Mapping[str, Proof]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class WebServices:
     """targets: the declared ones, by name. versions: facts about one declared target, freshly read.
+    proofs: which of a target's versions are proven, by fingerprint.
 
     rules_state: what each rule and group waits for, as JSON-able rows.
     reload: read the rulebook's files again; returns facts about what is in force now. None: this service can't.
@@ -63,6 +69,7 @@ class WebServices:
     readiness: Callable[[], tuple[bool, Mapping[str, object]]]
     render_report: Callable[[Incident, Sequence[IncidentEvent]], str]
     report_document: Callable[[Incident, Sequence[IncidentEvent]], Mapping[str, object]]
+    proofs: Callable[[str, WorkloadState], Awaitable[Mapping[str, Proof]]] = _no_proofs
     progress_of: Callable[[str], str] = lambda _: ""
     reload: Callable[[], Awaitable[Mapping[str, object]]] | None = None
     people: PeopleServices | None = None

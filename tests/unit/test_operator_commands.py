@@ -48,7 +48,7 @@ async def answering(answer: bytes) -> AsyncIterator[int]:
 @pytest.mark.parametrize(
     ("arguments", "rows"),
     [
-        pytest.param(["targets"], ["TARGET MODE WORKLOAD", "shop observe deployment/shop in namespace shop"], id="targets"),
+        pytest.param(["targets"], ["TARGET MODE PLACE", "shop observe deployment/shop in namespace shop"], id="targets"),
         pytest.param(
             ["incidents"],
             [
@@ -60,9 +60,9 @@ async def answering(answer: bytes) -> AsyncIterator[int]:
         pytest.param(
             ["versions", "shop"],
             [
-                "VERSION REVISION CREATED (UTC) FINGERPRINT CHANGE CAUSE",
-                "* v42 8 2026-03-01 11:51:00 cccccccccccc",
-                "v41 7 2026-02-27 12:00:00 aaaaaaaaaaaa",
+                "VERSION REVISION AGE CREATED (UTC) PROVEN IMAGES FINGERPRINT CHANGE CAUSE",
+                "* v42 8 9m 2026-03-01 11:51:00 no: unknown registry.example/shop:v42 cccccccccccc",
+                "v41 7 2d 2026-02-27 12:00:00 yes: it ran for 2h registry.example/shop:v41 aaaaaaaaaaaa",
             ],
             id="versions",
         ),

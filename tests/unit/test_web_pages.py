@@ -176,10 +176,15 @@ async def test_targets_versions_and_rules_are_shown() -> None:
     assert targets == [
         {
             "name": "shop",
+            "place": "deployment/shop in namespace shop",
             "kubernetes": {"kind": "Deployment", "namespace": "shop", "name": "shop"},
             "mode": "observe",
             "match": ['namespace="shop"'],
         }
+    ]
+    assert [(one["age_seconds"], one["proven"], one["proof"]) for one in versions["versions"]] == [
+        (540, False, ""),
+        (172800, True, "it ran for 2h"),
     ]
     assert [(one["version"], one["revision"], one["current"]) for one in versions["versions"]] == [
         ("v42", "8", True),

@@ -15,6 +15,7 @@ from responder.domain.matcher import parse_matcher
 from responder.domain.plan import BARE_ROLLBACK
 from responder.domain.rulebook import Severity
 from responder.domain.signal import Signal
+from responder.domain.selection import Proof
 from responder.domain.target import Target, WorkloadRef
 from responder.domain.version import Pin, RolloutPhase, RolloutStatus, Version, WorkloadState
 from responder.errors import ResponderError
@@ -148,6 +149,9 @@ class Parts:
                 raise self.versions_error
             return STATE
 
+        async def proofs(name: str, state: WorkloadState) -> Mapping[str, Proof]:
+            return {GOOD.fingerprint: Proof(True, "it ran for 2h")}
+
         def document(incident: Incident, events: Sequence[IncidentEvent]) -> Mapping[str, object]:
             return {"id": incident.id, "events": len(events)}
 
@@ -159,6 +163,7 @@ class Parts:
             metrics=self.metrics,
             targets=lambda: {"shop": SHOP},
             versions=versions,
+            proofs=proofs,
             rules_state=lambda: [{"rule": "error_rate", "state": "pending", "due_at": NOW}],
             readiness=lambda: (self.is_ready, {"journal_position": 3}),
             render_report=lambda incident, events: self.markdown,

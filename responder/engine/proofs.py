@@ -1,0 +1,23 @@
+"""Which versions of a target we would go back to by ourselves, for people who look at the list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from responder.domain.ledger import blame, fill
+from responder.domain.selection import Proof, prove
+from responder.domain.target import Target
+from responder.domain.version import WorkloadState
+from responder.ports import Incidents, Ledger
+
+_EARLIER_INCIDENTS = 20  # of the same target, looked at for versions they blamed
+
+
+async def proofs(ledger: Ledger, incidents: Incidents, target: Target, state: WorkloadState) -> Mapping[str, Proof]:
+    """By fingerprint. The same ledger, marks and earlier alerts that the guards see."""
+    earlier = await incidents.list(target=target.name, limit=_EARLIER_INCIDENTS)
+    troubles = [one.began_at for one in earlier if one.plan is not None and one.began_at is not None]
+    entries = await ledger.entries(target.key) or fill(target.key, state)
+    blamed = tuple(blame(entries, troubles, target.guards.deployed_within))
+    bad = await ledger.bad_fingerprints(target.key)
+    return {one.fingerprint: prove(one, blamed, bad, target.guards.proven_for) for one in state.history}
