@@ -211,6 +211,9 @@ class TestContainers:
         await stage.compensate("kubernetes.patch", patch)
         found = await cluster.get(stage.namespace, "app")
         assert (found["metadata"]["labels"], found["spec"]["minReadySeconds"]) == ({"team": "shop"}, 3)
+        side = {"op": "add", "path": "/spec/template/spec/containers/[app]/workingDir", "value": "/srv"}
+        await stage.run("kubernetes.patch", {"operations": [side], "wait": False}, step="by name")
+        assert (await cluster.get(stage.namespace, "app"))["spec"]["template"]["spec"]["containers"][0]["workingDir"] == "/srv"
         with pytest.raises(RefusedError, match="is not what the plan expects"):
             await stage.run(
                 "kubernetes.patch", {"operations": [{"op": "test", "path": "/spec/replicas", "value": 9}]}, step="other"

@@ -7,7 +7,7 @@ from typing import Any
 
 from responder.actions.kubernetes.edit import Plan, Wish, show, take_back
 from responder.actions.kubernetes.parameters import PatchOperation, PatchParameters
-from responder.actions.kubernetes.paths import Object, copied, path, steps_of, value_at
+from responder.actions.kubernetes.paths import Object, copied, path, real_step, steps_of, value_at
 from responder.actions.kubernetes.place import Place, locate
 from responder.actions.kubernetes.rollouts import change_pods
 from responder.clients.kubernetes import KubernetesClient
@@ -71,7 +71,7 @@ def _patched(item: Object, operations: Sequence[PatchOperation], place: Place) -
         elif isinstance(holder, dict):
             _put(holder, last, operation)
         else:
-            _put_into_list(holder, last, operation, place)
+            _put_into_list(holder, real_step(holder, last) if last.startswith("[") else last, operation, place)
     return outcome
 
 

@@ -70,11 +70,11 @@ def _change(working: Object, steps: list[str], value: Any) -> list[Object]:
             child = [] if above.startswith("[") else {}
             operations.append({"op": "add", "path": path(*real, step), "value": copied(child)})
             holder[step] = child
-        real.append(_real_step(holder, step))
+        real.append(real_step(holder, step))
         holder = child
     last = steps[-1]
     if value is None:
-        step = _real_step(holder, last)
+        step = real_step(holder, last)
         operations.append({"op": "remove", "path": path(*real, step)})
         del holder[int(step) if isinstance(holder, list) else step]
     elif isinstance(holder, list):
@@ -89,7 +89,7 @@ def _put_into_list(holder: list[Any], real: list[str], last: str, value: Any) ->
     if _child(holder, last) is None:
         holder.append(copied(value))
         return {"op": "add", "path": path(*real, "-"), "value": value}
-    index = _real_step(holder, last)
+    index = real_step(holder, last)
     holder[int(index)] = copied(value)
     return {"op": "replace", "path": path(*real, index), "value": value}
 
@@ -109,7 +109,7 @@ def _child(value: Any, step: str) -> Any:
     return None
 
 
-def _real_step(holder: Any, step: str) -> str:
+def real_step(holder: Any, step: str) -> str:
     if isinstance(holder, dict):
         return step
     index = _index(holder, step) if isinstance(holder, list) else None
