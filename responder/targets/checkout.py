@@ -20,12 +20,11 @@ from responder.domain.version import Pin, RolloutPhase, RolloutStatus, Version, 
 from responder.errors import InvalidInputError, PermanentError, RefusedError
 from responder.ports import Clock
 from responder.targets.git import Commit, Git
-from responder.targets.polling import poll
+from responder.targets.polling import POLL_EVERY, poll
 from responder.targets.process_manager import process_manager, status_of
 
 _MOST_VERSIONS = 40
 _SHOWN_FILES = 5
-_POLL_EVERY = timedelta(seconds=30)  # asking pm2 costs half a second of Node; the reflog keeps the times
 _STEP = timedelta(minutes=20)  # for installing and for building, each
 
 _log = structlog.get_logger(__name__)
@@ -45,7 +44,7 @@ class CheckoutWorkloads:
 
 
 class CheckoutWorkload:
-    def __init__(self, programs: Programs, ref: CheckoutRef, clock: Clock, poll_every: timedelta = _POLL_EVERY) -> None:
+    def __init__(self, programs: Programs, ref: CheckoutRef, clock: Clock, poll_every: timedelta = POLL_EVERY) -> None:
         self._programs = programs
         self._ref = ref
         self._clock = clock
@@ -110,7 +109,7 @@ class CheckoutWorkload:
         return status_of(await self._manager.processes(self._clock()))
 
     def watch(self) -> AsyncGenerator[WorkloadState]:
-        return poll(str(self._ref), self.read, self._poll_every)
+        return poll(str(self._ref), self.read, self._git.head, self._poll_every)
 
     async def _finish(self, pin: Pin, stage: str) -> None:
         """Everything after checking out, from the stage that was reached. A stage is kept before it begins."""

@@ -100,7 +100,7 @@ class ComposeWorkload:
         return self._status(services, pin.to_version)
 
     def watch(self) -> AsyncGenerator[WorkloadState]:
-        return poll(str(self._ref), self.read, self._poll_every)
+        return poll(str(self._ref), self.read, self._engine.glance, self._poll_every)
 
     def _uid(self, engine_id: str) -> str:
         return f"{engine_id}/{self._ref.project}"

@@ -62,6 +62,11 @@ class ComposeEngine:
         """The engine's own id: another engine under the same address is another target."""
         return (await self._docker("info", "--format", "{{.ID}}")).strip()
 
+    async def glance(self) -> str:
+        """Cheap, and different when a container came, went or ended."""
+        project = f"label={_LABEL}project={self._ref.project}"
+        return await self._docker("ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.State}}", "--filter", project)
+
     async def containers(self) -> list[Container]:
         """Those of the project's services, ended ones too; newest first."""
         project = f"label={_LABEL}project={self._ref.project}"
