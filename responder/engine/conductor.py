@@ -155,7 +155,7 @@ class Conductor:
             incident_id,
             lambda known: replace(known, status=IncidentStatus.CANCELLED, reason=reason, steps=end_running(known, reason)),
             [self._desk.event("cancelled", reason)],
-            [Tell(Moment.NOTICE, f"Stopped: {reason}. {left} {put_back}".rstrip(), closes=True)],
+            [Tell(Moment.NOTICE, f"{reason[:1].upper()}{reason[1:]}. {left} {put_back}".rstrip(), closes=True)],
         )
 
     # --- watch and end -------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from datetime import timedelta
 from responder.domain.incident import Incident, IncidentStatus
 from responder.domain.ordered import judge_for
 from responder.domain.people import Hold
+from responder.domain.plan import ROLLBACKS
 from responder.domain.selection import describe
 from responder.domain.target import Mode, Target
 from responder.domain.version import Pin
@@ -39,6 +40,14 @@ def check_hold(incident: Incident, hold: Hold) -> None:
         raise RefusedError(str(hold))
 
 
+_ABOUT_THE_ALERT = frozenset({"alert_firing", "second_look"})
+
+
+def _is_underway(incident: Incident) -> bool:
+    """A target of this plan was rolled back already: the others belong to it, though the alert may clear by the first one."""
+    return any(record.uses in ROLLBACKS and record.intent is not None for record in incident.steps)
+
+
 class LastLook:
     """Raises RefusedError when it must not be done any more; nothing was changed then."""
 
@@ -64,7 +73,7 @@ class LastLook:
         judged_at = incident.run_started_at
         if judged_at is None or abs(self._clock() - judged_at) >= FRESH_FOR:
             await self._ask_again(incident, target, pin)
-        if incident.order is None and not self._still_firing(incident):
+        if incident.order is None and not _is_underway(incident) and not self._still_firing(incident):
             raise RefusedError("the alert cleared before anything was changed")
         check_hold(incident, self._hold())
 
@@ -72,7 +81,8 @@ class LastLook:
         """The same guards on fresh facts; they must still lead to the pinned version."""
         facts = await self._facts.gather(target, incident, still_firing=self._still_firing(incident))
         verdicts, choice = judge_for(facts, incident.order, chooses=pin.target == incident.target)
-        refusals = [verdict.reason for verdict in verdicts if not verdict.passes]
+        excused = _ABOUT_THE_ALERT if _is_underway(incident) else frozenset()
+        refusals = [verdict.reason for verdict in verdicts if not verdict.passes and verdict.guard not in excused]
         if refusals:
             raise RefusedError("; ".join(dict.fromkeys(refusals)))
         if choice.version is None or choice.version.fingerprint != pin.to_version.fingerprint:

@@ -15,9 +15,10 @@ import pytest
 from responder.domain.incident import Incident, Order, Phase, Word
 from responder.domain.people import Actor
 from responder.domain.plan import Checkpoint, Input, Monitor, OnStepFailure, Retry, Step
+from responder.domain.target import WorkloadRef
 from responder.errors import PermanentError, RefusedError, UnreachableError
 from tests.simulation.deeds import Deed, Scale
-from tests.simulation.world import QUIET, ROLLBACK, V1, V2, World, a_world, rulebook, wall
+from tests.simulation.world import QUIET, ROLLBACK, V1, V2, PlayedWorkload, World, a_world, rulebook, wall
 
 
 def deed(name: str, **more: Any) -> Step:
@@ -163,6 +164,29 @@ async def test_rollbacks_may_stand_nested_and_are_all_judged_before_anything_run
         incident = await on.world.incident("monitoring", number=2)
         assert on.world.workload.current == V1
         assert on.world.workload.writes == 1
+
+
+async def test_of_targets_rolled_back_together_none_is_left_behind_when_the_alert_clears_by_the_first(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        world = on.world
+        steps = (ROLLBACK, deed("between"), Step("other", "rollback", {"target": "db"}))
+        rules = rulebook(*steps)
+        database = replace(rules.targets["app"], name="db", workload=WorkloadRef("shop", "db"), matchers=())
+        world.rules = replace(rules, targets={**rules.targets, "db": database})
+        world.others["db"] = PlayedWorkload(V2, V1, changed=world.workload.changed)
+        for entry in await world.database.ledger.entries(str(world.rules.targets["app"].workload)):
+            await world.database.ledger.put(replace(entry, target=str(WorkloadRef("shop", "db"))))
+        on.deed.gates["between"] = asyncio.Event()
+        await world.start()
+        await world.alert("Errors")
+        async with asyncio.timeout(20):
+            await on.deed.entered["between"].wait()
+        await world.resolve("Errors")
+        await world.settled()
+        on.deed.gates["between"].set()
+        incident = await world.incident("resolved", "failed")
+        assert incident.status.value == "resolved", incident.reason
+        assert (world.workload.writes, world.others["db"].writes) == (1, 1)
 
 
 # --- fallback chains -------------------------------------------------------------------------------------------------
