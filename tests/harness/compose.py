@@ -65,6 +65,15 @@ class Shop:
         assert len(set(services)) == len(services), services
         return dict(zip(services, found, strict=True))
 
+    def versions(self) -> dict[str, set[str]]:
+        """The versions of every running container of each service, also while they are being replaced."""
+        form = '{{.Label "com.docker.compose.service"}} {{.Label "shop.version"}}'
+        found: dict[str, set[str]] = {}
+        for line in self.docker("ps", "--format", form).splitlines():
+            service, _, version = line.partition(" ")
+            found.setdefault(service, set()).add(version.rpartition(" ")[2])
+        return found
+
     def runs(self) -> dict[str, str]:
         """What each service runs: the version in the image's own label."""
         return {service: f"{one['Config']['Labels']['shop.version']}" for service, one in self.containers().items()}
