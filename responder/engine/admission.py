@@ -16,7 +16,6 @@ from responder.domain.incident import Incident, IncidentEvent, IncidentStatus, s
 from responder.domain.notification import Moment
 from responder.domain.ordered import judge_for
 from responder.domain.plan import ROLLBACKS, Plan, missing_inputs
-from responder.domain.rulebook import ApprovalTerms
 from responder.domain.selection import Choice, describe
 from responder.domain.target import Mode, Target
 from responder.domain.version import Pin, WorkloadState
@@ -80,7 +79,6 @@ class Admission:
         if incident.cancel is not None and not incident.steps:
             await self._end(incident.id, IncidentStatus.CANCELLED, said_by("cancelled", incident.cancel))
             return False
-        incident = await self._ask_when_frozen(incident)
         is_waiting = approval_of(incident, "") is not None or incident.countdown_until is not None
         judgement = None
         if incident.run_started_at is None and (is_waiting or self._waits(incident)):
@@ -97,17 +95,6 @@ class Admission:
             return False
         await self._go(incident, judgement)
         return True
-
-    async def _ask_when_frozen(self, incident: Incident) -> Incident:
-        """In some windows a person must say yes, whatever the rule says."""
-        if incident.asks is not None or incident.order is not None or incident.run_started_at is not None:
-            return incident
-        why = self._restraint.asks([incident.target, *rollback_targets(incident)], self._clock())
-        if not why:
-            return incident
-        return await self._desk.change(
-            incident.id, lambda known: replace(known, asks=ApprovalTerms()), [self._desk.event("frozen", why)]
-        )
 
     # --- waiting for people --------------------------------------------------------------------------------------
 
@@ -191,10 +178,8 @@ class Admission:
 
     def _guards_event(self, target: str, verdicts: Iterable[Verdict]) -> IncidentEvent:
         rows = [{"guard": one.guard, "outcome": one.outcome.value, "reason": one.reason} for one in verdicts]
-        refused = [str(row["guard"]) for row in rows if row["outcome"] in ("refuse", "unknown")]
+        refused = [str(row["guard"]) for row in rows if row["outcome"] != "pass"]
         text = f"guards on {target}: " + (f"refused by {', '.join(refused)}" if refused else f"all {len(rows)} pass")
-        warned = [str(row["reason"]) for row in rows if row["outcome"] == "warn"]
-        text += f"; warnings: {'; '.join(warned)}" if warned else ""
         _log.info("guards", target=target, refused=refused, verdicts=rows)
         return self._desk.event("guards", text, target=target, verdicts=rows)
 
@@ -213,9 +198,7 @@ class Admission:
         held = self._restraint.held()
         if held is not None or incident.order is not None:
             return held
-        now = self._clock()
-        frozen = self._restraint.frozen([incident.target, *rollback_targets(incident)], now)
-        return frozen or self._restraint.silence(incident.trigger_labels, incident.target, incident.rule, now)
+        return self._restraint.silence(incident.trigger_labels, incident.target, incident.rule, self._clock())
 
     async def _put_off(self, incident: Incident, judgement: Judgement, stay: Stay) -> None:
         """Closed, and its identities are free again: what still fires when the stay is over has its turn then."""
