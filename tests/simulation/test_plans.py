@@ -386,6 +386,15 @@ async def test_a_no_in_the_midst_of_a_plan_puts_back(tmp_path: Path) -> None:
         assert on.scale.replicas == 3
 
 
+async def test_a_stop_while_a_step_asks_puts_back_and_cancels(tmp_path: Path) -> None:
+    async with stage(tmp_path, scale("off", 0), Step("ask", "approve", {})) as on:
+        incident = await on.run_to("waiting_approval")
+        await on.world.commands.cancel(incident.id, Actor("ann"), "not this one")
+        incident = await on.world.incident("cancelled", "failed", "refused")
+        assert (incident.status.value, incident.reason) == ("cancelled", "stopped by ann: not this one")
+        assert on.scale.replicas == 3
+
+
 # --- how far it is ---------------------------------------------------------------------------------------------------
 
 
