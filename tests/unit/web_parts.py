@@ -14,8 +14,8 @@ from responder.domain.incident import Incident, IncidentEvent, IncidentStatus, P
 from responder.domain.matcher import parse_matcher
 from responder.domain.plan import BARE_ROLLBACK
 from responder.domain.rulebook import Severity
-from responder.domain.signal import Signal
 from responder.domain.selection import Proof
+from responder.domain.signal import Signal
 from responder.domain.target import Target, WorkloadRef
 from responder.domain.version import Pin, RolloutPhase, RolloutStatus, Version, WorkloadState
 from responder.errors import ResponderError
