@@ -13,6 +13,7 @@ from responder.domain.listing import Listing
 from responder.domain.matcher import Matcher
 from responder.domain.measurement import Measurement
 from responder.domain.notification import Delivery, Message
+from responder.domain.past_rollbacks import PastRollback
 from responder.domain.people import AuditEntry, Hold, KeptAnswer, Suppression
 from responder.domain.rulebook import ApprovalTerms
 from responder.domain.signal import Signal
@@ -182,6 +183,10 @@ class Ledger(Protocol):
         """How many rollbacks were begun on this target since then."""
         ...
 
+    async def past_rollbacks(self, limit: int) -> list[PastRollback]:
+        """The latest that were begun, over all targets, newest first, each with what became of it."""
+        ...
+
 
 # --- people ----------------------------------------------------------------------------------------------------------
 
@@ -242,6 +247,24 @@ class Workload(Protocol):
 
     def watch(self) -> AsyncIterator[WorkloadState]:
         """A state whenever something changed; the first at once. Reconnects by itself; ends only by cancellation."""
+        ...
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """A target that can look closer than `Workload.read` needs to."""
+
+    async def inspect(self) -> WorkloadState:
+        """As `read`, with what stands around it (`WorkloadState.surroundings`)."""
+        ...
+
+
+@runtime_checkable
+class Traceable(Protocol):
+    """A target on which a trace of a rollback can be left for whoever looks at the object."""
+
+    async def leave_trace(self, pin: Pin, incident_id: str) -> None:
+        """Best effort: raises nothing of ours, changes nothing that runs. Once per incident, however often it is called."""
         ...
 
 

@@ -94,7 +94,7 @@ _SENTENCES = {
 
 def _guards(at: str, data: Mapping[str, Any]) -> Iterator[str]:
     verdicts = [each for each in data.get("verdicts") or () if isinstance(each, Mapping)]
-    against = [each for each in verdicts if each.get("outcome") != "pass"]
+    against = [each for each in verdicts if each.get("outcome") not in ("pass", "warn")]
     passed = len(verdicts) - len(against)
     target = _text(str(data.get("target", "the target")))
     if not against:

@@ -10,6 +10,7 @@ class Outcome(StrEnum):
     PASS = "pass"  # noqa: S105 (not a password)
     REFUSE = "refuse"
     UNKNOWN = "unknown"  # refuses too
+    WARN = "warn"  # passes, and people are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,4 +23,4 @@ class Verdict:
 
     @property
     def passes(self) -> bool:
-        return self.outcome is Outcome.PASS
+        return self.outcome in (Outcome.PASS, Outcome.WARN)

@@ -10,14 +10,27 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from responder.domain.guard import Outcome, Verdict
-from responder.domain.ledger import changed_at
+from responder.domain.ledger import changed_at, last_ran
 from responder.domain.ownership import judge_owners
+from responder.domain.past_rollbacks import (
+    PastRollback,
+    judge_blast_radius,
+    judge_breaker,
+    judge_own_limit,
+    judge_settle,
+)
 from responder.domain.selection import Choice, choose_version
-from responder.domain.target import Target
-from responder.domain.version import LedgerEntry, WorkloadState
-from responder.domain.wording import spell_duration
+from responder.domain.surroundings import judge_autoscaler, judge_budget, judge_config, judge_images, judge_quota
+from responder.domain.target import DEFAULT_LIMITS, Limits, Target
+from responder.domain.version import LedgerEntry, RolloutPhase, Version, WorkloadState
+from responder.domain.wording import one_line, spell_duration
 
 ROLLBACK_SAFE_ANNOTATION = "rollback-safe"  # "false" on the object: older code can't live with the newer schema
+HOLD_ANNOTATION = "responder.dev/hold"
+"""On the object: whatever it says but "false" keeps Responder away from it; a text is taken as the reason."""
+
+WAIVABLE = ("recent_change", "settle", "rollout", "rollback_safe", "once_per_version")
+"""Guards that a target may declare to only warn: what they know of, a team may know better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +40,7 @@ class Facts:
     state: None when it could not be read; `unreadable` says why.
     began_at: when the alert began, None for a rollback that no alert asked for.
     bad_fingerprints: fingerprint → id of the incident that rolled it back.
-    rollbacks: begun on this target within the limit's window.
+    past: rollbacks of all targets that others began. looked_at: when a person last lifted a hold.
     restored_by: incident whose rollback put the current version there; "" if none.
     acting: another incident that is acting on this target; "" if none.
     second_look: what the sender says when asked again; None when it was not asked.
@@ -41,7 +54,9 @@ class Facts:
     still_firing: bool = False
     ledger: tuple[LedgerEntry, ...] = ()
     bad_fingerprints: Mapping[str, str] = field(default_factory=dict)
-    rollbacks: int = 0
+    past: tuple[PastRollback, ...] = ()
+    limits: Limits = DEFAULT_LIMITS
+    looked_at: datetime | None = None
     restored_by: str = ""
     acting: str = ""
     second_look: Verdict | None = None
@@ -56,7 +71,32 @@ def judge(facts: Facts) -> tuple[list[Verdict], Choice]:
     if facts.second_look is not None:
         verdicts.append(facts.second_look)
     outcome = Outcome.PASS if choice.version else Outcome.REFUSE
-    return [*verdicts, _verdict("proven", outcome, choice.reason)], choice
+    verdicts += [_verdict("proven", outcome, choice.reason), *judge_version(facts, facts.state, choice.version)]
+    return _as_declared(verdicts, facts.target), choice
+
+
+def judge_version(facts: Facts, state: WorkloadState, version: Version | None) -> list[Verdict]:
+    """The guards about what the chosen version meets there; none when none was chosen."""
+    if version is None:
+        return []
+    settings, around = facts.target.guards, state.surroundings
+    since = last_ran(facts.ledger, version.fingerprint)
+    return [
+        _verdict("quota", *judge_quota(around, version.digest, settings.quota)),
+        _verdict("configuration", *judge_config(around, version.digest, since, settings.changed_config)),
+        _verdict("image", *judge_images(version.images)),
+    ]
+
+
+def _as_declared(verdicts: list[Verdict], target: Target) -> list[Verdict]:
+    """With the target's own exceptions, in its own order."""
+    first = target.guards.order
+    waived = [_waived(one) if one.guard in target.guards.waive and not one.passes else one for one in verdicts]
+    return sorted(waived, key=lambda one: first.index(one.guard) if one.guard in first else len(first))
+
+
+def _waived(verdict: Verdict) -> Verdict:
+    return _verdict(verdict.guard, Outcome.WARN, f"waived by the rulebook: {verdict.reason}")
 
 
 def _verdict(guard: str, outcome: Outcome, reason: str) -> Verdict:
@@ -124,21 +164,96 @@ def _second_step(facts: Facts, state: WorkloadState) -> Verdict:
     return _verdict("second_step", Outcome.PASS, "the current version is not the result of a rollback")
 
 
-def _limit(facts: Facts, _: WorkloadState) -> Verdict:
+def _own_limit(facts: Facts, _: WorkloadState) -> Verdict:
     limit = facts.target.guards.max_rollbacks
-    rollbacks = "1 rollback" if facts.rollbacks == 1 else f"{facts.rollbacks} rollbacks"
-    seen = f"{rollbacks} in the last {spell_duration(limit.within)}, limit {limit.count}"
-    return _verdict("max_rollbacks", Outcome.REFUSE if facts.rollbacks >= limit.count else Outcome.PASS, seen)
+    return _verdict("max_rollbacks", *judge_own_limit(facts.past, facts.target.key, limit, facts.now))
+
+
+def _blast_radius(facts: Facts, _: WorkloadState) -> Verdict:
+    return _verdict("blast_radius", *judge_blast_radius(facts.past, facts.target.key, facts.limits, facts.now))
+
+
+def _breaker(facts: Facts, _: WorkloadState) -> Verdict:
+    target = facts.target
+    judged = judge_breaker(facts.past, target.key, target.guards.max_failures, facts.limits, facts.looked_at)
+    return _verdict("breaker", *judged)
+
+
+def _settle(facts: Facts, _: WorkloadState) -> Verdict:
+    return _verdict("settle", *judge_settle(facts.past, facts.target.key, facts.target.guards.settle_for, facts.now))
+
+
+def _held(_: Facts, state: WorkloadState) -> Verdict:
+    said = state.annotations.get(HOLD_ANNOTATION, "").strip()
+    if said and said.lower() != "false":
+        why = "" if said.lower() == "true" else f": {one_line(said, 200)}"
+        return _verdict(
+            "object_hold", Outcome.REFUSE, f"the annotation {HOLD_ANNOTATION} on the object keeps Responder away{why}"
+        )
+    return _verdict("object_hold", Outcome.PASS, "no annotation on the object keeps Responder away")
+
+
+def _rollout(facts: Facts, state: WorkloadState) -> Verdict:
+    """A rollout in progress may be the suspect. One that somebody began after the alert is their answer to it."""
+    if state.rollout.phase is not RolloutPhase.PROGRESSING:
+        return _verdict("rollout", Outcome.PASS, "no rollout is in progress")
+    began = state.current.created_at or changed_at(state, facts.ledger)
+    if began is None or facts.began_at is None:
+        return _verdict("rollout", Outcome.UNKNOWN, "a rollout is in progress, and unknown whether it began before the alert")
+    if began > facts.began_at:
+        after = spell_duration(began - facts.began_at)
+        reason = f"a rollout is in progress that began {after} after the alert: it is not the suspect, and somebody is at work"
+        return _verdict("rollout", Outcome.REFUSE, reason)
+    return _verdict("rollout", Outcome.PASS, f"the rollout in progress ({state.rollout.reason}) is the suspect")
+
+
+def _autoscaler(_: Facts, state: WorkloadState) -> Verdict:
+    return _verdict("autoscaler", *judge_autoscaler(state.surroundings))
+
+
+def _budget(facts: Facts, state: WorkloadState) -> Verdict:
+    return _verdict("disruption_budget", *judge_budget(state.surroundings, facts.target.guards.disruption_budget))
 
 
 _GUARDS: tuple[Callable[[Facts, WorkloadState], Verdict], ...] = (
+    _held,
     _recent_change,
     _bad_before,
     _second_step,
     _owner,
     _single_flight,
     _alert_firing,
-    _limit,
+    _breaker,
+    _own_limit,
+    _blast_radius,
+    _settle,
+    _rollout,
     _paused,
     _marker,
+    _autoscaler,
+    _budget,
 )
+NAMES = (
+    "object_hold",
+    "recent_change",
+    "once_per_version",
+    "second_step",
+    "owner",
+    "single_flight",
+    "alert_firing",
+    "breaker",
+    "max_rollbacks",
+    "blast_radius",
+    "settle",
+    "rollout",
+    "paused",
+    "rollback_safe",
+    "autoscaler",
+    "disruption_budget",
+    "second_look",
+    "proven",
+    "quota",
+    "configuration",
+    "image",
+)
+"""All of them, in the order in which they are told unless a target says otherwise."""

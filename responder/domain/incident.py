@@ -11,6 +11,9 @@ from responder.domain.plan import Plan
 from responder.domain.rulebook import ApprovalTerms, Severity
 from responder.domain.version import Pin
 
+FORCED = "forced"
+"""In the place of a rule's name, for what a person ordered."""
+
 
 class IncidentStatus(StrEnum):
     OBSERVED = "observed"

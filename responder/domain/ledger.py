@@ -35,6 +35,11 @@ def changed_at(state: WorkloadState, ledger: Iterable[LedgerEntry]) -> datetime 
     return _first_of_run(state.history, state.current)
 
 
+def last_ran(ledger: Iterable[LedgerEntry], fingerprint: str) -> datetime | None:
+    """When a version was last replaced; None when it is not known."""
+    return max((one.replaced_at for one in ledger if one.fingerprint == fingerprint and one.replaced_at), default=None)
+
+
 def _first_of_run(history: Sequence[Version], current: Version) -> datetime | None:
     first = current.created_at
     for version in history:  # newest first

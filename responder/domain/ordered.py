@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from responder.domain.guard import Outcome, Verdict
-from responder.domain.guards import Facts, judge
+from responder.domain.guards import Facts, judge, judge_version
 from responder.domain.incident import Order
 from responder.domain.selection import Choice, assess, describe
 from responder.domain.version import Version, WorkloadState
 
-EXCUSED = frozenset({"alert_firing", "recent_change", "second_look"})
+EXCUSED = frozenset({"alert_firing", "recent_change", "second_look", "rollout", "settle"})
 """They judge an alert; an order needs none."""
 
-NEVER_OVERRIDDEN = frozenset({"readable", "single_flight", "owner", "hold", "version"})
+_ABOUT_THE_VERSION = frozenset({"proven", "quota", "configuration", "image"})
+
+NEVER_OVERRIDDEN = frozenset({"readable", "single_flight", "owner", "hold", "object_hold", "version"})
 """No order gets past these: what would happen is not known, or would be undone, or done twice."""
 
 
@@ -24,7 +26,8 @@ def judge_for(facts: Facts, order: Order | None, *, chooses: bool = True) -> tup
         return verdicts, choice
     if chooses and (order.version or order.revision):
         chosen, choice = _choose(facts, facts.state, order)
-        verdicts = [*(one for one in verdicts if one.guard != "proven"), chosen]
+        others = [one for one in verdicts if one.guard not in _ABOUT_THE_VERSION]
+        verdicts = [*others, chosen, *judge_version(facts, facts.state, choice.version)]
     return [_weigh(one, order) for one in verdicts], choice
 
 

@@ -25,6 +25,14 @@ class OnOwner(StrEnum):
     SUSPEND = "suspend"  # suspend a Flux Kustomization or HelmRelease before acting; it stays so until a person resumes it
 
 
+_IN_NAMESPACE = " in namespace "
+
+
+def namespace_of(key: str) -> str:
+    """The namespace in a place's words; "" for places that have none. Keys outlive the targets that they were of."""
+    return key.rpartition(_IN_NAMESPACE)[2] if _IN_NAMESPACE in key else ""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkloadRef:
     """A Kubernetes workload. kind: `Deployment`, `StatefulSet`, `DaemonSet` or Argo's `Rollout`."""
@@ -34,7 +42,7 @@ class WorkloadRef:
     kind: str = "Deployment"
 
     def __str__(self) -> str:
-        return f"{self.kind.lower()}/{self.name} in namespace {self.namespace}"
+        return f"{self.kind.lower()}/{self.name}{_IN_NAMESPACE}{self.namespace}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,7 @@ class HelmRef:
     release: str
 
     def __str__(self) -> str:
-        return f"helm release {self.release} in namespace {self.namespace}"
+        return f"helm release {self.release}{_IN_NAMESPACE}{self.namespace}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +115,44 @@ class RollbackLimit:
     within: timedelta = timedelta(hours=24)
 
 
+class Concern(StrEnum):
+    """What a guard does that found something which need not stop a rollback."""
+
+    WARN = "warn"
+    REFUSE = "refuse"
+    IGNORE = "ignore"  # it does not even look
+
+
 @dataclass(frozen=True, slots=True)
 class GuardSettings:
-    """deployed_within: how old the suspect change may be. proven_for: how long a version must have been fully available."""
+    """deployed_within: how old the suspect change may be. proven_for: how long a version must have been fully available.
+
+    max_failures: so many failed rollbacks open the breaker. settle_for: no further rollback so soon after the last one began.
+    waive: guards that only warn here. order: guards that are named first.
+    """
 
     deployed_within: timedelta = timedelta(hours=1)
     proven_for: timedelta = timedelta(minutes=10)
     max_rollbacks: RollbackLimit = RollbackLimit()
+    max_failures: RollbackLimit = RollbackLimit()
+    settle_for: timedelta = timedelta(minutes=10)
+    changed_config: Concern = Concern.WARN
+    disruption_budget: Concern = Concern.WARN
+    quota: Concern = Concern.WARN
+    waive: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Blast radius: how many rollbacks there may be over all targets and in one namespace, and how many of them may fail."""
+
+    rollbacks: RollbackLimit = RollbackLimit(5, timedelta(hours=1))
+    per_namespace: RollbackLimit = RollbackLimit(3, timedelta(hours=1))
+    failures: RollbackLimit = RollbackLimit(3, timedelta(hours=6))
+
+
+DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from responder.domain.surroundings import Surroundings
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -62,6 +64,7 @@ class WorkloadState:
     history: every version the target can go back to and the current one, newest revision first.
     generation, uid: preconditions for a write.
     owner_unknown: why the owners could not be determined; "" when they could.
+    surroundings: None when nobody asked for them, or nobody knows any.
     """
 
     uid: str
@@ -75,6 +78,7 @@ class WorkloadState:
     annotations: Mapping[str, str] = field(default_factory=dict)
     owners: tuple[Owner, ...] = ()
     owner_unknown: str = ""
+    surroundings: Surroundings | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
@@ -13,10 +14,12 @@ from responder.domain.guard import Verdict
 from responder.domain.guards import Facts
 from responder.domain.incident import Incident
 from responder.domain.ledger import blame, fill
+from responder.domain.past_rollbacks import PastRollback
 from responder.domain.target import Target
 from responder.domain.version import LedgerEntry, WorkloadState
+from responder.engine.blast_radius import BlastRadius
 from responder.errors import ResponderError, TemporaryError
-from responder.ports import Clock, Incidents, Ledger, Workloads
+from responder.ports import Clock, Incidents, Inspectable, Ledger, Workloads
 
 _READ_WITHIN = timedelta(seconds=30)
 _READ_ATTEMPTS = 6
@@ -27,8 +30,17 @@ SecondLook = Callable[[Incident], Coroutine[Any, Any, Verdict | None]]
 """Asks the sender whether the alerts of this incident still stand."""
 
 
+class _Record(NamedTuple):
+    """What our own store knows about a target."""
+
+    bad: Mapping[str, str]
+    entries: list[LedgerEntry]
+    troubles: list[datetime]
+    past: tuple[PastRollback, ...]
+
+
 class FactFinder:
-    """Gathers facts; what can't be read is said, never guessed."""
+    """Gathers facts; what can't be read is said, never guessed. looked_at: when a person last lifted a hold."""
 
     def __init__(
         self,
@@ -37,12 +49,17 @@ class FactFinder:
         incidents: Incidents,
         clock: Clock,
         second_look: SecondLook | None = None,
+        *,
+        radius: BlastRadius | None = None,
+        looked_at: Callable[[], datetime | None] = lambda: None,
     ) -> None:
         self._workloads = workloads
         self._ledger = ledger
         self._incidents = incidents
         self._clock = clock
         self._second_look = second_look
+        self._radius = radius or BlastRadius(ledger, clock)
+        self._looked_at = looked_at
 
     async def gather(self, target: Target, incident: Incident, *, still_firing: bool, acting: str = "") -> Facts:
         """Facts about one target for one incident. Our own marks of this incident don't count against it.
@@ -50,6 +67,7 @@ class FactFinder:
         acting: another incident that acts on the target, "" when none does.
         """
         asked = asyncio.create_task(self._second_look(incident)) if self._second_look else None  # while the target is read
+        recorded = asyncio.create_task(self._record(target, incident))
         try:
             state = await self._read(target)
             second_look = await asked if asked else None
@@ -59,23 +77,35 @@ class FactFinder:
         finally:
             if asked:
                 asked.cancel()
-        now = self._clock()
-        bad = await self._ledger.bad_fingerprints(target.key)
-        troubles = await self._troubles(target)
-        begun = await self._ledger.rollbacks_since(target.key, now - target.guards.max_rollbacks.within)
+            if sys.exc_info()[0] is not None:
+                recorded.cancel()
+        record = await recorded
+        bad = record.bad
         return Facts(
             target=target,
-            now=now,
+            now=self._clock(),
             state=state,
             began_at=incident.began_at,
             still_firing=still_firing,
-            ledger=tuple(blame(await self._entries(target, state), troubles, target.guards.deployed_within)),
+            # Right after the first start the ledger's own watch may not have looked yet: judge what it will write down.
+            ledger=tuple(blame(record.entries or fill(target.key, state), record.troubles, target.guards.deployed_within)),
             bad_fingerprints={mark: by for mark, by in bad.items() if by != incident.id},
-            rollbacks=max(0, begun - (incident.id in bad.values())),
+            past=record.past,
+            limits=self._radius.limits,
+            looked_at=self._looked_at(),
             restored_by=await self._restored_by(state, bad.values(), incident),
             acting=acting,
             second_look=second_look,
         )
+
+    async def _record(self, target: Target, incident: Incident) -> _Record:
+        bad, entries, troubles, past = await asyncio.gather(
+            self._ledger.bad_fingerprints(target.key),
+            self._ledger.entries(target.key),
+            self._troubles(target),
+            self._radius.past(incident.id),
+        )
+        return _Record(bad, entries, troubles, past)
 
     async def look_again(self, incident: Incident) -> Verdict | None:
         """The second look alone, for a plan that rolls nothing back; None when nobody is asked."""
@@ -91,12 +121,9 @@ class FactFinder:
                 reraise=True,
             ):
                 with attempt:
-                    return await self._workloads.of(target).read()
+                    workload = self._workloads.of(target)
+                    return await (workload.inspect() if isinstance(workload, Inspectable) else workload.read())
         raise AssertionError("unreachable")
-
-    async def _entries(self, target: Target, state: WorkloadState) -> list[LedgerEntry]:
-        """Right after the first start the ledger's own watch may not have looked yet: judge what it will write down."""
-        return await self._ledger.entries(target.key) or fill(target.key, state)
 
     async def _troubles(self, target: Target) -> list[datetime]:
         """When the latest alerts that asked for a rollback of this target began."""

@@ -12,6 +12,7 @@ from responder.domain.plan import ROLLBACKS
 from responder.domain.selection import describe
 from responder.domain.target import Mode, Target
 from responder.domain.version import Pin
+from responder.engine.blast_radius import BlastRadius
 from responder.engine.facts import FactFinder
 from responder.errors import RefusedError
 from responder.ports import Clock
@@ -59,12 +60,14 @@ class LastLook:
         still_firing: Callable[[Incident], bool],
         clock: Clock,
         hold: Callable[[], Hold] = Hold,
+        radius: BlastRadius | None = None,
     ) -> None:
         self._facts = facts
         self._targets = targets
         self._still_firing = still_firing
         self._clock = clock
         self._hold = hold
+        self._radius = radius
 
     async def __call__(self, incident: Incident, pin: Pin) -> None:
         if incident.status not in _RUNNING or incident.failure:
@@ -76,6 +79,8 @@ class LastLook:
         if incident.order is None and not _is_underway(incident) and not self._still_firing(incident):
             raise RefusedError("the alert cleared before anything was changed")
         check_hold(incident, self._hold())
+        if self._radius is not None:
+            await self._radius.take(incident, target)
 
     async def _ask_again(self, incident: Incident, target: Target, pin: Pin) -> None:
         """The same guards on fresh facts; they must still lead to the pinned version."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from responder.domain.guard import Verdict
-from responder.domain.incident import Incident, IncidentStatus, Order
+from responder.domain.incident import FORCED, Incident, IncidentStatus, Order
 from responder.domain.notification import Moment
 from responder.domain.ordered import NEVER_OVERRIDDEN, overridable
 from responder.domain.people import Actor
@@ -20,8 +20,6 @@ from responder.engine.desk import IncidentDesk, Tell
 from responder.engine.restraint import Restraint
 from responder.errors import InvalidInputError, NotFoundError, RefusedError
 from responder.ports import Clock, Incidents, OpenResult
-
-FORCED = "forced"  # in the place of a rule's name
 
 
 class BusyError(RefusedError):

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from responder.clients.templates import holds
-from responder.domain.incident import Incident, IncidentStatus, Phase
+from responder.domain.incident import FORCED, Incident, IncidentStatus, Phase
 from responder.domain.plan import BLOCK, PARALLEL, Plan, Step
 from responder.domain.rulebook import Severity
-from responder.engine.orders import FORCED, Orders, Preview, RollbackRequest
+from responder.engine.orders import Orders, Preview, RollbackRequest
 from responder.engine.runner import StepRunner
 from responder.errors import PermanentError
 from responder.ports import Clock

@@ -7,10 +7,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
+from responder.domain.incident import FORCED, IncidentStatus
+from responder.domain.past_rollbacks import PastRollback
 from responder.domain.version import LedgerEntry
 from responder.stores.codec import from_document, to_document
 from responder.stores.connection import ConnectionThread
-from responder.stores.schema import bad_versions, ledger
+from responder.stores.schema import bad_versions, incidents, ledger
 
 ENTRIES_PER_TARGET = 1000  # the oldest go first; what was bad is kept apart and stays
 
@@ -73,6 +75,29 @@ class SqlLedger:
     async def rollbacks_since(self, target: str, since: datetime) -> int:
         query = select(func.count()).select_from(bad_versions).where(bad_versions.c.target == target, bad_versions.c.at >= since)
         return await self._reader.run(lambda connection: connection.scalar(query) or 0)
+
+    async def past_rollbacks(self, limit: int) -> list[PastRollback]:
+        """Of incidents that were pruned nobody knows any more how they ended."""
+        bad, began = bad_versions.c, func.min(bad_versions.c.at, type_=bad_versions.c.at.type)
+        query = (
+            select(bad.target, bad.incident_id, began.label("at"), incidents.c.status, incidents.c.rule)
+            .select_from(bad_versions.outerjoin(incidents, incidents.c.id == bad.incident_id))
+            .group_by(bad.target, bad.incident_id, incidents.c.status, incidents.c.rule)
+            .order_by(began.desc())
+            .limit(limit)
+        )
+        rows = await self._reader.run(lambda connection: connection.execute(query).all())
+        return [
+            PastRollback(
+                row.target,
+                row.incident_id,
+                row.at,
+                failed=row.status == IncidentStatus.FAILED,
+                succeeded=row.status == IncidentStatus.RESOLVED,
+                ordered=row.rule == FORCED,
+            )
+            for row in rows
+        ]
 
 
 def _drop_oldest(connection: Connection, target: str) -> None:
