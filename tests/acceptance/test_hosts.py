@@ -98,7 +98,7 @@ async def service_of(tmp_path: Path) -> AsyncIterator[Callable[..., ResponderSer
     made: list[ResponderService] = []
 
     def make(text: str, environment: dict[str, str], *allowed: str) -> ResponderService:
-        settings = {**environment, "RESPONDER_ALLOWED_PROGRAMS": ",".join(allowed)}
+        settings = {**environment, **({"RESPONDER_ALLOWED_PROGRAMS": ",".join(allowed)} if allowed else {})}
         made.append(ResponderService(tmp_path / "responder", text, settings))
         return made[0]
 
@@ -107,11 +107,11 @@ async def service_of(tmp_path: Path) -> AsyncIterator[Callable[..., ResponderSer
         await one.program.end()
 
 
-def is_in_the_ledger(service: ResponderService) -> bool:
-    """What runs now has been seen to be up."""
+def is_in_the_ledger(service: ResponderService, version: str) -> bool:
+    """It runs now, and has been seen to be up."""
     with contextlib.closing(sqlite3.connect(service.rules_file.parent / "responder.db")) as database:
         documents = [json.loads(row[0]) for row in database.execute("select document from ledger where replaced_at is null")]
-    return any(document.get("available_from") for document in documents)
+    return any(document["version"] == version and document.get("available_from") for document in documents)
 
 
 async def alert(service: ResponderService, began: datetime, status: str = "firing") -> None:
@@ -142,9 +142,9 @@ async def test_a_checkout_is_installed_again_and_rolled_back_once(
     place = {"folder": str(shop.folder), "install": INSTALL, "build": BUILD, "manager": "pm2", "processes": "shop"}
     service = service_of(rules({"checkout": place}, "rollback"), shop.environment, "./held")
     await service.start()
-    await until(lambda: is_in_the_ledger(service), service, "v1 in the ledger")
+    await until(lambda: is_in_the_ledger(service, "v1"), service, "v1 in the ledger")
     await asyncio.to_thread(shop.deploy, "v2")
-    await asyncio.sleep(1)  # git's clock ticks in seconds, and the alert must begin after the deployment
+    await until(lambda: is_in_the_ledger(service, "v2"), service, "v2 in the ledger")
     shop.forget()
     shop.hold("install")
     began = await killed_while(service, lambda: shop.ran() == ["install"], "installing")
@@ -169,8 +169,9 @@ async def test_a_compose_project_is_recreated_and_rolled_back_once(
     place = {"project": "shop", "folder": str(shop.folder), "services": ["web", "worker"]}
     service = service_of(rules({"compose": place}, "rollback"), shop.environment)
     await service.start()
-    await until(lambda: is_in_the_ledger(service), service, "v1 in the ledger")
+    await until(lambda: is_in_the_ledger(service, "v1"), service, "v1 in the ledger")
     await asyncio.to_thread(shop.deploy, "v2")
+    await until(lambda: is_in_the_ledger(service, "v2"), service, "v2 in the ledger")
 
     def a_container_is_being_replaced() -> bool:
         states = shop.docker("ps", "--all", "--format", "{{.State}}").split()
