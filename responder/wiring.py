@@ -44,13 +44,14 @@ from responder.engine.decision_log import DecisionLog
 from responder.engine.desk import IncidentDesk
 from responder.engine.evaluator import Evaluator
 from responder.engine.facts import FactFinder
+from responder.engine.freezes import Freezes
 from responder.engine.last_look import LastLook
 from responder.engine.ledger_keeper import LedgerKeeper
 from responder.engine.orders import Orders
 from responder.engine.outbox import DeliveryOutcome, OutboxWorker
 from responder.engine.preview import Previewer
-from responder.engine.readings import Reader
 from responder.engine.proofs import proofs
+from responder.engine.readings import Reader
 from responder.engine.reload import Reloader, RulebookInForce
 from responder.engine.restraint import Restraint
 from responder.engine.runner import StepRunner
@@ -337,7 +338,7 @@ class _Parts:
             self._workloads, database.ledger, database.incidents, wall_clock, second_look.before_acting if second_look else None
         )
         approvals = Approvals(desk=desk, pulse=pulse, clock=wall_clock)
-        restraint, claims = Restraint(database.people), Claims()
+        restraint, claims = Restraint(database.people, Freezes(lambda: self._in_force.rulebook)), Claims()
         runner = StepRunner(
             desk=desk,
             actions=build_actions(

@@ -111,6 +111,21 @@ class MassHold:
 
 
 @dataclass(frozen=True, slots=True)
+class Freeze:
+    """A window that comes again and again, in which nothing is rolled back by itself; what people order is not concerned.
+
+    cron: when it begins, five fields, in `timezone` (IANA name). targets: names, () for all. asks: a person may allow it.
+    """
+
+    cron: str
+    duration: timedelta
+    reason: str
+    timezone: str = "UTC"
+    targets: tuple[str, ...] = ()
+    asks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Rulebook:
     """digest: SHA-256 over the source files; changes whenever any of them does. hold: None when nothing holds rollbacks back."""
 
@@ -120,6 +135,7 @@ class Rulebook:
     routes: tuple[Route, ...] = DEFAULT_ROUTES
     digest: str = ""
     hold: MassHold | None = None
+    freezes: tuple[Freeze, ...] = ()
 
     def plan_of(self, rule: Rule) -> Plan | None:
         """The plan to run for a rule; None when the rule only notifies."""

@@ -16,6 +16,7 @@ from responder.domain.incident import Incident, IncidentEvent, IncidentStatus, s
 from responder.domain.notification import Moment
 from responder.domain.ordered import judge_for
 from responder.domain.plan import ROLLBACKS, Plan, missing_inputs
+from responder.domain.rulebook import ApprovalTerms
 from responder.domain.selection import Choice, describe
 from responder.domain.target import Mode, Target
 from responder.domain.version import Pin, WorkloadState
@@ -79,6 +80,7 @@ class Admission:
         if incident.cancel is not None and not incident.steps:
             await self._end(incident.id, IncidentStatus.CANCELLED, said_by("cancelled", incident.cancel))
             return False
+        incident = await self._ask_when_frozen(incident)
         is_waiting = approval_of(incident, "") is not None or incident.countdown_until is not None
         judgement = None
         if incident.run_started_at is None and (is_waiting or self._waits(incident)):
@@ -95,6 +97,17 @@ class Admission:
             return False
         await self._go(incident, judgement)
         return True
+
+    async def _ask_when_frozen(self, incident: Incident) -> Incident:
+        """In some windows a person must say yes, whatever the rule says."""
+        if incident.asks is not None or incident.order is not None or incident.run_started_at is not None:
+            return incident
+        why = self._restraint.asks([incident.target, *rollback_targets(incident)], self._clock())
+        if not why:
+            return incident
+        return await self._desk.change(
+            incident.id, lambda known: replace(known, asks=ApprovalTerms()), [self._desk.event("frozen", why)]
+        )
 
     # --- waiting for people --------------------------------------------------------------------------------------
 
@@ -198,7 +211,9 @@ class Admission:
         held = self._restraint.held()
         if held is not None or incident.order is not None:
             return held
-        return self._restraint.silence(incident.trigger_labels, incident.target, incident.rule, self._clock())
+        now = self._clock()
+        frozen = self._restraint.frozen([incident.target, *rollback_targets(incident)], now)
+        return frozen or self._restraint.silence(incident.trigger_labels, incident.target, incident.rule, now)
 
     async def _put_off(self, incident: Incident, judgement: Judgement, stay: Stay) -> None:
         """Closed, and its identities are free again: what still fires when the stay is over has its turn then."""

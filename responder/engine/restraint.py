@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from responder.domain.incident import IncidentStatus, Word
 from responder.domain.people import Hold, Suppression
 from responder.domain.rulebook import Response
 from responder.domain.wording import spell_time
+from responder.engine.freezes import Freezes
 from responder.ports import People
 
 _log = structlog.get_logger(__name__)
@@ -36,8 +37,10 @@ class Stay:
 class Restraint:
     """Load it before the brain resumes."""
 
-    def __init__(self, people: People) -> None:
+    def __init__(self, people: People, freezes: Freezes) -> None:
         self._people = people
+        self._freezes = freezes
+        self._frozen: dict[datetime, None] = {}  # when windows end that have held something back
         self._suppressions: dict[str, Suppression] = {}
         self._hold = Hold()
         self._lifted = False
@@ -62,7 +65,9 @@ class Restraint:
         silence = self.silence(decision.trigger_labels, decision.target, decision.rule, now)
         if silence is not None:
             return silence
-        return self.held() if decision.response is not Response.NOTIFY else None
+        if decision.response is Response.NOTIFY:
+            return None
+        return self.held() or self.frozen([decision.target], now)
 
     def silence(
         self, labels: Mapping[str, str] | tuple[tuple[str, str], ...], target: str, rule: str, now: datetime
@@ -80,6 +85,20 @@ class Restraint:
         if not self._hold.held or self._hold.at is None:
             return None
         return Stay(IncidentStatus.REFUSED, str(self._hold), f"held {self._hold.at.isoformat()}")
+
+    def frozen(self, targets: Iterable[str], now: datetime) -> Stay | None:
+        """A freeze window over any of them in which rollbacks are refused."""
+        window = self._freezes.over(targets, now, asks=False)
+        if window is None:
+            return None
+        self._frozen[window.until] = None
+        reason = f"frozen until {spell_time(window.until, now)}: {window.freeze.reason}"
+        return Stay(IncidentStatus.REFUSED, reason, f"frozen {window.start.isoformat()}")
+
+    def asks(self, targets: Iterable[str], now: datetime) -> str:
+        """Why a person must be asked now, whatever the rule says; "" if nobody must."""
+        window = self._freezes.over(targets, now, asks=True)
+        return "" if window is None else f"frozen until {spell_time(window.until, now)}: {window.freeze.reason}"
 
     # --- changes -------------------------------------------------------------------------------------------------
 
@@ -121,9 +140,9 @@ class Restraint:
     # --- time passes ---------------------------------------------------------------------------------------------
 
     def next_due(self) -> datetime | None:
-        """When a suppression ends, or is to be announced to end."""
+        """When a suppression ends, or is to be announced to end, or a freeze window ends that has held something back."""
         moments = [one.until if one.warned else _warn_at(one) for one in self._suppressions.values()]
-        return min(moments, default=None)
+        return min([*moments, *self._frozen], default=None)
 
     async def pass_time(self, now: datetime) -> tuple[bool, list[Suppression]]:
         """Whether anything was lifted since the last time, so that what still fires is due; and those that end soon, once."""
@@ -136,6 +155,9 @@ class Restraint:
                     warned = self._suppressions[one.id] = replace(one, warned=True)
                     await self._people.put_suppression(warned)
                     ending.append(warned)
+            for over in [until for until in self._frozen if now >= until]:
+                del self._frozen[over]
+                self._lifted = True
             lifted, self._lifted = self._lifted, False
         return lifted, ending
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from responder.domain.plan import Plan
-from responder.domain.rulebook import DEFAULT_ROUTES, MassHold, Route, Rule
+from responder.domain.rulebook import DEFAULT_ROUTES, Freeze, MassHold, Route, Rule
 from responder.domain.target import GuardSettings, Target
 from responder.rulebook.convert_plan import plan_of
 from responder.rulebook.declarations import Declarations
 from responder.rulebook.form import RouteForm, RuleForm
+from responder.rulebook.people_form import InFreeze
 from responder.rulebook.step_tree import grow
 from responder.rulebook.target_form import TargetForm
 
@@ -40,6 +41,21 @@ def hold(declarations: Declarations) -> MassHold | None:
                 return MassHold(each.form.within, count=many)
             return MassHold(each.form.within, share=many)
     return None
+
+
+def freezes(declarations: Declarations) -> tuple[Freeze, ...]:
+    return tuple(
+        Freeze(
+            cron=form.cron,
+            duration=form.duration,
+            reason=form.reason,
+            timezone=form.timezone,
+            targets=form.targets,
+            asks=form.rollbacks is InFreeze.APPROVE,
+        )
+        for each in declarations.freezes
+        if (form := each.form) is not None
+    )
 
 
 def _target(name: str, form: TargetForm) -> Target:

@@ -29,6 +29,7 @@ class CrossCheck:
         yield from self._routes()
         yield from self._rules()
         yield from self._defaults()
+        yield from self._freezes()
         yield from self._holds()
         yield from StepCheck(self.declarations, self.names_known).problems()
         yield from self._parameters()
@@ -105,6 +106,13 @@ class CrossCheck:
         if form.grace and form.respond is Response.NOTIFY:
             what = "nothing is done after the countdown"
             yield rule.problem(("grace",), what, "add `respond: rollback`, or remove it", at_key=True)
+
+    def _freezes(self) -> Iterator[Problem]:
+        for frozen in self.declarations.freezes:
+            for index, target in enumerate(frozen.form.targets if frozen.form is not None else ()):
+                if not self._has_target(target):
+                    hint = did_you_mean(target, self.declarations.targets)
+                    yield frozen.problem(("targets", index), f"unknown target `{target}`", hint)
 
     def _defaults(self) -> Iterator[Problem]:
         for shared in self.declarations.defaults.values():

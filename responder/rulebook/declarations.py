@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from responder.domain.rulebook import Response, Severity
 from responder.rulebook.explain import explain, where
 from responder.rulebook.form import HoldForm, RouteForm, RulebookForm, RuleForm
-from responder.rulebook.people_form import SeverityDefaultsForm
+from responder.rulebook.people_form import FreezeForm, SeverityDefaultsForm
 from responder.rulebook.plan_form import STRUCTURE, PlanForm, StepForm
 from responder.rulebook.problem import Problem, Step, did_you_mean, listed
 from responder.rulebook.scalar import TemplateName, check_name
@@ -70,6 +70,7 @@ class Declarations:
     plans: dict[str, Declared[PlanForm]] = field(default_factory=dict)
     routes: list[Declared[RouteForm]] = field(default_factory=list)
     holds: list[Declared[HoldForm]] = field(default_factory=list)
+    freezes: list[Declared[FreezeForm]] = field(default_factory=list)
     defaults: dict[str, Declared[SeverityDefaultsForm]] = field(default_factory=dict)
     steps: list[DeclaredStep] = field(default_factory=list)
     variables: dict[str, Scalar] = field(default_factory=dict)
@@ -115,6 +116,10 @@ def _declare_file(source: Source, actions: Mapping[str, type[BaseModel]], into: 
     for name, value in _mapping(data, "defaults"):
         shared = _validated(SeverityDefaultsForm, value, source, ("defaults", name), into)
         _add_defaults(Declared(name, shared, source, ("defaults", name)), into)
+    freezes = data.get("freeze")
+    for index, value in enumerate(freezes if isinstance(freezes, list) else ()):
+        frozen = _validated(FreezeForm, value, source, ("freeze", index), into)
+        into.freezes.append(Declared(str(index + 1), frozen, source, ("freeze", index)))
     if "hold" in data:
         held = _validated(HoldForm, data["hold"], source, ("hold",), into)
         into.holds.append(Declared("hold", held, source, ("hold",)))

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from responder.domain.rulebook import Response, Route, Rule, Severity
 from responder.rulebook.condition_form import WhenForm
-from responder.rulebook.people_form import ApproveForm, SeverityDefaultsForm
+from responder.rulebook.people_form import ApproveForm, FreezeForm, SeverityDefaultsForm
 from responder.rulebook.plan_form import PlanForm, default_of
 from responder.rulebook.scalar import (
     Duration,
@@ -96,6 +96,7 @@ class RulebookForm(Form):
         Field(description="Names and addresses that steps use as `{{ vars.name }}`."),
     ] = {}  # noqa: RUF012 (pydantic copies it)
     hold: HoldForm | None = None
+    freeze: Annotated[tuple[FreezeForm, ...], Field(description="Windows in which nothing is rolled back by itself.")] = ()
     defaults: Annotated[
         dict[Severity, SeverityDefaultsForm], Field(description="What rules of a severity do that don't say so themselves.")
     ] = {}  # noqa: RUF012 (pydantic copies it)

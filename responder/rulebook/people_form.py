@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from responder.domain.rulebook import ApprovalTerms, Response, Unanswered
+from responder.domain.rulebook import ApprovalTerms, Freeze, Response, Unanswered
 from responder.rulebook.plan_form import default_of
-from responder.rulebook.scalar import Duration, PositiveDuration
+from responder.rulebook.scalar import Duration, Name, PositiveDuration
 from responder.rulebook.strict_form import Form
 
 _PERSON_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,99}"
@@ -47,6 +50,53 @@ class ApproveForm(Form):
 
     def terms(self) -> ApprovalTerms:
         return ApprovalTerms(within=self.within, by=self.by, unanswered=self.unanswered)
+
+
+def _cron(text: str) -> str:
+    from cronsim import CronSim, CronSimError
+
+    try:
+        next(CronSim(text, _SOME_TIME))
+    except CronSimError as error:
+        what = str(error)[:1].lower() + str(error)[1:]
+        raise ValueError(f"{text!r} is no cron expression ({what}); write for example 0 17 * * FRI") from None
+    except StopIteration:
+        raise ValueError(f"{text!r} never comes") from None
+    return text
+
+
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{name!r} is no time zone; write for example Europe/Zurich or UTC") from None
+    return name
+
+
+_SOME_TIME = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class InFreeze(StrEnum):
+    REFUSE = "refuse"
+    APPROVE = "approve"
+
+
+class FreezeForm(Form):
+    """A window that comes again and again, in which nothing is rolled back by itself."""
+
+    cron: Annotated[str, AfterValidator(_cron), Field(description="When it begins: minute, hour, day, month, day of the week.")]
+    duration: Annotated[PositiveDuration, Field(description="How long it lasts.")]
+    reason: Annotated[str, Field(min_length=1, description="Why; everybody sees it.")]
+    timezone: Annotated[str, AfterValidator(_timezone), Field(description="Of `cron`, as an IANA name.")] = default_of(
+        Freeze, "timezone"
+    )
+    targets: Annotated[
+        tuple[Name, ...],
+        BeforeValidator(_as_list),
+        Field(description="Only these; without it, all."),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+    ] = default_of(Freeze, "targets")
+    rollbacks: Annotated[InFreeze, Field(description="refuse them, or ask a person to approve them.")] = InFreeze.REFUSE
 
 
 class SeverityDefaultsForm(Form):

@@ -30,6 +30,7 @@ from responder.engine.conductor import Conductor
 from responder.engine.desk import IncidentDesk
 from responder.engine.evaluator import Evaluator
 from responder.engine.facts import FactFinder
+from responder.engine.freezes import Freezes
 from responder.engine.last_look import LastLook
 from responder.engine.orders import Orders
 from responder.engine.preview import Previewer
@@ -209,7 +210,11 @@ class World:
             link_to=lambda _: "",
             on_closed=lambda incident: checkpoints.note(incident),  # noqa: PLW0108 - made further down
         )
-        approvals, restraint, claims = Approvals(desk=desk, pulse=pulse, clock=wall), Restraint(database.people), Claims()
+        approvals, restraint, claims = (
+            Approvals(desk=desk, pulse=pulse, clock=wall),
+            Restraint(database.people, Freezes(lambda: self.rules)),
+            Claims(),
+        )
         workloads = _Workloads({"app": self.workload, **self.others})
         facts = FactFinder(workloads, database.ledger, database.incidents, wall, look.before_acting if look else None)
         runner = StepRunner(

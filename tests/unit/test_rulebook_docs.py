@@ -44,6 +44,7 @@ FORMS: list[tuple[str, type[BaseModel]]] = [
     ("checkout.", target_form.CheckoutForm),
     ("", form.RuleForm),
     ("approve.", people_form.ApproveForm),
+    ("freeze.", people_form.FreezeForm),
     ("hold.", form.HoldForm),
     ("value.", condition_form.ValueForm),
     ("baseline.", condition_form.BaselineForm),
