@@ -7,6 +7,7 @@ in an annotation of the application, written with the same change.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ from responder.targets.polling import poll
 from responder.targets.undo import insist, name_of
 
 KEPT_SYNC = "responder/automated-sync"  # what automated sync was before Responder switched it off, as JSON
+_GLANCE_EVERY = timedelta(seconds=5)
 
 _log = structlog.get_logger(__name__)
 
@@ -84,7 +86,12 @@ class ArgoCdWorkload:
         return application.status_of(found)
 
     def watch(self) -> AsyncGenerator[WorkloadState]:
-        return poll(str(self._ref), self.read)
+        return poll(str(self._ref), self.read, self._glance, glance_every=_GLANCE_EVERY)
+
+    async def _glance(self) -> str:
+        found = await self._get()
+        status = application.status_of(found)
+        return f"{[one.revision for one in application.history(found)[:1]]} {status.phase} {status.reason}"
 
     async def _get(self, *, refresh: bool = False) -> Application:
         return await self._client.get(self._ref.application, self._ref.namespace, refresh=refresh)

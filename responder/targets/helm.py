@@ -29,6 +29,7 @@ from responder.targets.undo import name_of
 _HELM_WAITS = timedelta(minutes=4)  # shorter than a step's timeout, so that helm can still write down that it failed
 _MOST_TIME = _HELM_WAITS + timedelta(minutes=2)  # its hooks come on top
 _KEPT_CONTENTS = 200
+_GLANCE_EVERY = timedelta(seconds=5)
 
 _log = structlog.get_logger(__name__)
 
@@ -130,7 +131,13 @@ class HelmWorkload:
         return await self._status(latest, await self._releases.contents(latest), explain=True)
 
     def watch(self) -> AsyncGenerator[WorkloadState]:
-        return poll(str(self._ref), self.read)
+        return poll(str(self._ref), self.read, self._glance, glance_every=_GLANCE_EVERY)
+
+    async def _glance(self) -> str:
+        """Only the revisions that are not superseded: one, or two while somebody deploys."""
+        labels = f"owner=helm,name={self._ref.release},status!=superseded"
+        found = await self._client.list(SECRETS, self._ref.namespace, labels=labels)
+        return " ".join(sorted(f"{one['metadata']['name']}@{one['metadata']['resourceVersion']}" for one in found))
 
     async def _list(self) -> list[Release]:
         """Newest first. Raises NotFoundError when there is no such release."""

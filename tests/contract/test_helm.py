@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,17 @@ async def test_without_helm_nothing_is_begun(chart: Chart, client: KubernetesCli
         await workload.roll_back(await pin_of(workload, "1.0"), intent)
 
     assert intent.written == 0
+
+
+async def test_deployments_are_seen(chart: Chart, workload: HelmWorkload, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("responder.targets.helm._GLANCE_EVERY", timedelta(milliseconds=50))
+    await chart.deploy(image=image("1.0"))
+    async with contextlib.aclosing(workload.watch()) as states:
+        assert (await anext(states)).current.version == "1.0"
+        await chart.deploy(image=image("1.1"))
+        async for state in states:
+            if state.current.version == "1.1" and state.rollout.phase is RolloutPhase.COMPLETE:
+                break
 
 
 async def test_a_release_that_is_not_there(workload: HelmWorkload) -> None:

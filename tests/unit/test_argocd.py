@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -208,6 +209,14 @@ async def test_a_pruned_deployment_can_not_come_back(argo: ArgoCd, workload: Arg
 
     with pytest.raises(PermanentError, match=r"aaaaaaa \(revision 0\) is gone"):
         await workload.roll_back(pin, Intent())
+
+
+async def test_deployments_are_seen(argo: ArgoCd, workload: ArgoCdWorkload, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("responder.targets.argocd._GLANCE_EVERY", timedelta(milliseconds=10))
+    async with contextlib.aclosing(workload.watch()) as states:
+        assert (await anext(states)).current.version == "ccccccc"
+        argo.sync("f" * 40)
+        assert (await anext(states)).current.version == "fffffff"
 
 
 async def test_owners_are_facts_for_the_guards(argo: ArgoCd, workload: ArgoCdWorkload) -> None:
