@@ -156,9 +156,12 @@ class Programs:
     @contextlib.asynccontextmanager
     async def _running(self, command: list[str], script: bytes, streams: Streams) -> AsyncIterator[None]:
         """While the block runs, so does the program; afterwards it has ended."""
-        transport, _ = await asyncio.get_running_loop().subprocess_exec(
-            lambda: streams, *command, env=self._inherited, cwd="/", start_new_session=True
-        )
+        try:
+            transport, _ = await asyncio.get_running_loop().subprocess_exec(
+                lambda: streams, *command, env=self._inherited, cwd="/", start_new_session=True
+            )
+        except OSError as error:  # no memory, no process, no file descriptor left
+            raise UnreachableError(f"no program can be started here: {error.strerror}") from None
         lease = cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
         lease.write(b"%d\n%b" % (len(script), script))
         try:

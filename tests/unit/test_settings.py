@@ -204,3 +204,33 @@ def test_prometheus_is_shown_either_a_token_or_a_user() -> None:
     assert "secret-of-mine" not in repr(load_settings(address))
     (problem,) = problems_of({"RESPONDER_PROMETHEUS_URL": "prometheus:9090"})
     assert "must be an http:// or https:// address" in problem
+
+
+class TestWhatProgramsMayUse:
+    def test_allowed_programs_are_a_list(self) -> None:
+        assert load_settings({}).allowed_programs == ()
+        settings = load_settings({"RESPONDER_ALLOWED_PROGRAMS": "pg_dump, /usr/bin/psql,"})
+        assert settings.allowed_programs == ("pg_dump", "/usr/bin/psql")
+
+    def test_secrets_of_the_rulebook_are_found_by_name_and_redacted(self, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text("from-a-file\n")
+        settings = load_settings({"RESPONDER_SECRET_DB": "hunter2", "RESPONDER_SECRET_COUCH_FILE": str(tmp_path / "secret")})
+        assert settings.named_secrets == {"db": "hunter2", "couch": "from-a-file"}
+        assert {"hunter2", "from-a-file"} <= set(settings.secrets())
+        assert "hunter2" not in repr(settings)
+
+    @pytest.mark.parametrize(
+        ("environ", "problem"),
+        [
+            pytest.param({"RESPONDER_SECRET_DB": ""}, "RESPONDER_SECRET_DB: set but empty", id="empty"),
+            pytest.param({"RESPONDER_SECRET_DB_FILE": "/no/such"}, "can't be read: No such file", id="no file"),
+            pytest.param({"RESPONDER_SECRET_DB": "a", "RESPONDER_SECRET_DB_FILE": "/x"}, "not both", id="both"),
+            pytest.param({"RESPONDER_SECRET_": "a"}, "no such setting", id="no name"),
+        ],
+    )
+    def test_what_is_wrong_with_one_is_said_without_its_value(self, environ: Mapping[str, str], problem: str) -> None:
+        assert any(problem in line for line in problems_of(environ))
+
+    def test_programs_inherit_where_things_are_and_nothing_else(self) -> None:
+        environ = {"PATH": "/bin", "DOCKER_HOST": "unix:///x", "AWS_SECRET_ACCESS_KEY": "s", "LD_PRELOAD": "x", "HOME": ""}
+        assert load_settings(environ).inherited == {"PATH": "/bin", "DOCKER_HOST": "unix:///x"}
