@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from responder.clients.kubernetes import KubernetesClient
 from responder.domain.target import Mode, Target, WorkloadRef
+from responder.domain.version import Pin, Version
 from responder.errors import PermanentError, RefusedError, TemporaryError
+from responder.sandbox.cluster import SandboxCluster
 from tests.harness.cluster import Cluster
 from tests.harness.steps import StepStage
 
@@ -123,6 +126,12 @@ class TestScale:
         await cluster.scale(stage.namespace, "app", 1)
         assert "changed by somebody else" in await stage.compensate("kubernetes.scale", {"replicas": 0})
         assert (await cluster.get(stage.namespace, "app"))["spec"]["replicas"] == 1
+
+    async def test_the_preview_of_going_back_needs_no_first_step(self, stage: StepStage) -> None:
+        said = await stage.preview("kubernetes.scale", {"as_before": "down"}, step="up")
+        assert said == f"would scale deployment/app in namespace {stage.namespace} back to the number that step down finds"
+        with pytest.raises(RefusedError, match="step down has not run"):
+            await stage.run("kubernetes.scale", {"as_before": "down"}, step="up")
 
     async def test_only_from_the_number_that_is_expected(self, cluster: Cluster, stage: StepStage) -> None:
         with pytest.raises(RefusedError, match="has 2 pods, not 3"):
@@ -467,6 +476,23 @@ class TestSnapshotAndRestore:
         with pytest.raises(PermanentError, match="is older than 2020"):
             await stage.run("kubernetes.restore", self.on(stage, before="2020-01-01T00:00:00Z"), step="third")
 
+    async def test_by_default_what_was_kept_before_the_bad_version(self, cluster: Cluster, stage: StepStage) -> None:
+        """Kept by a pipeline, which writes labels and a time and nothing else."""
+        path = await config_map(cluster, stage.namespace, n="bad")
+        for hour, n in ((9, "old"), (11, "good"), (13, "bad, too")):
+            meta = {
+                "name": f"before-deploy-{hour}",
+                "labels": {"responder/snapshot": "configmap", "responder/snapshot-of": "settings"},
+                "annotations": {"responder/taken-at": f"2026-03-01T{hour:02}:00:00Z"},
+            }
+            await put(cluster, f"/api/v1/namespaces/{stage.namespace}/configmaps", {"metadata": meta, "data": {"n": n}})
+        noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+        bad, good = Version("1.5", "5", "f-bad", "d-bad", created_at=noon), Version("1.4", "4", "f-good", "d-good")
+        stage.incident = replace(_later(stage), pins={"app": Pin("app", "uid", bad, good)})
+        said = await stage.run("kubernetes.restore", self.on(stage))
+        assert "put back what before-deploy-11 keeps" in said
+        assert (await read(cluster, path))["data"] == {"n": "good"}
+
     async def test_only_the_content_that_is_known_to_be_bad(self, cluster: Cluster, stage: StepStage) -> None:
         path = await config_map(cluster, stage.namespace, n="1")
         await stage.run("kubernetes.snapshot", self.on(stage), step="keep")
@@ -553,6 +579,20 @@ class TestJob:
     async def test_the_preview_makes_none(self, cluster: Cluster, stage: StepStage) -> None:
         assert "+kind: Job" in await stage.preview("kubernetes.job", self.job(stage))
         assert (await read(cluster, f"/apis/batch/v1/namespaces/{stage.namespace}/jobs"))["items"] == []
+
+
+async def test_the_end_of_a_jobs_log_is_shown_without_secrets(tmp_path: Path) -> None:
+    """On the sandbox: the genuine control plane has no kubelet that keeps logs."""
+    async with SandboxCluster(start_delay=0.02) as sandbox:
+        sandbox.create_namespace("shop")
+        sandbox.write_kubeconfig(tmp_path / "kubeconfig")
+        client = KubernetesClient(str(tmp_path / "kubeconfig"))
+        stage = StepStage(client, "shop")
+        try:
+            said = await stage.run("kubernetes.job", TestJob.job(stage, image="shop/hunter2-the-password:1"))
+        finally:
+            await client.close()
+    assert said == "job/inc-01k3-step in namespace shop is complete\nstarting shop/[secret]:1"
 
 
 class TestWait:

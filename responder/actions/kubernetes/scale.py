@@ -40,6 +40,8 @@ class Scale:
         step = ScaleParameters.read(parameters)
         place = await self._place(step, context)
         await self._check_autoscaler(step, place)
+        if step.as_before is not None and context.record_of(step.as_before) is None:
+            return f"would scale {place} back to the number that step {step.as_before} finds"
         return await show(self._client, place, self._plan(step, place, context), subresource=_SCALE)
 
     async def compensate(self, parameters: Mapping[str, object], context: StepContext) -> str:
