@@ -120,7 +120,12 @@ class Undo:
             self._told = True
         self._prepared = await self._prepare(found)
         self._sent = True
-        await self._client.patch_json(self._kind.resource, self._ref.namespace, self._ref.name, operations)
+        try:
+            await self._client.patch_json(self._kind.resource, self._ref.namespace, self._ref.name, operations)
+        except PermanentError as error:
+            if self._prepared:  # what was done before must not be forgotten over it
+                raise PermanentError(f"{error}; {self._prepared}") from error
+            raise
         _log.info(
             "rolled_back", target=self._pin.target, revision=target.version.revision, generation=found["metadata"]["generation"]
         )
