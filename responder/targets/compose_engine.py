@@ -140,7 +140,9 @@ class ComposeEngine:
         )
         if finished.code == 0 and finished.complete:
             return finished.stdout
-        said = finished.tail() or "its answer is too long"
+        if finished.code == 0:  # never quoted: it holds the environment of containers
+            raise PermanentError(f"{self._ref}: the Docker engine's answer is too long")
+        said = finished.stderr.strip()[-1000:]
         if "No such" in said:
             raise NotFoundError(f"{self._ref}: {said}")
         raise PermanentError(f"{self._ref}: the Docker engine refuses: {said}")

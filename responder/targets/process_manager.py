@@ -65,7 +65,9 @@ class Pm2:
         finished = await self._programs.run(["pm2", "jlist"], host=self._ref.host, timeout=_ASK, kept=_KEPT)
         # Before its list it may say that it starts its daemon, or that it is out of date.
         line = next((line for line in finished.stdout.splitlines() if line.startswith(("[{", "[]"))), None)
-        if line is None or not finished.complete:
+        if not finished.complete:  # never quoted: it holds the environment of processes
+            raise PermanentError(f"{self._ref}: pm2's list of its processes is too long")
+        if line is None:
             raise PermanentError(f"{self._ref}: pm2 gave no list of its processes: {finished.tail()}")
         known = [one for one in json.loads(line) if one.get("name") in self._ref.processes]
         missing = [name for name in self._ref.processes if name not in {one["name"] for one in known}]
