@@ -35,6 +35,7 @@ from responder.domain.target import HelmRef, Target, WorkloadRef
 from responder.domain.version import WorkloadState
 from responder.engine.admission import Admission
 from responder.engine.approvals import Approvals
+from responder.engine.blast_radius import BlastRadius
 from responder.engine.brain import Brain
 from responder.engine.checkpoints import CheckpointKeeper
 from responder.engine.claims import Claims
@@ -50,8 +51,8 @@ from responder.engine.ledger_keeper import LedgerKeeper
 from responder.engine.orders import Orders
 from responder.engine.outbox import DeliveryOutcome, OutboxWorker
 from responder.engine.preview import Previewer
-from responder.engine.proofs import proofs
 from responder.engine.readings import Reader
+from responder.engine.proofs import proofs
 from responder.engine.reload import Reloader, RulebookInForce
 from responder.engine.restraint import Restraint
 from responder.engine.runner import StepRunner
@@ -334,8 +335,15 @@ class _Parts:
             link_to=self._link_to,
             on_closed=lambda incident: self._closed(incident, checkpoints),
         )
+        radius = BlastRadius(database.ledger, wall_clock, lambda: self._in_force.rulebook.limits)
         facts = FactFinder(
-            self._workloads, database.ledger, database.incidents, wall_clock, second_look.before_acting if second_look else None
+            self._workloads,
+            database.ledger,
+            database.incidents,
+            wall_clock,
+            second_look.before_acting if second_look else None,
+            radius=radius,
+            looked_at=lambda: restraint.lifted_at,
         )
         approvals = Approvals(desk=desk, pulse=pulse, clock=wall_clock)
         restraint, claims = Restraint(database.people, Freezes(lambda: self._in_force.rulebook)), Claims()
@@ -357,6 +365,7 @@ class _Parts:
                 still_firing=brain.still_firing,
                 clock=wall_clock,
                 hold=lambda: restraint.hold,
+                radius=radius,
             ),
             ask=approvals.ask_for_step,
             hold=lambda: restraint.hold,

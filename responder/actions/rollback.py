@@ -12,7 +12,7 @@ from datetime import timedelta
 from responder.actions.parameters import RollbackParameters
 from responder.domain.version import Pin, RolloutPhase, Version
 from responder.errors import PermanentError, TemporaryError
-from responder.ports import StepContext, Workload
+from responder.ports import StepContext, Traceable, Workload
 
 _POLLS = (timedelta(milliseconds=500),) * 20  # most rollouts end within these
 _LATER_POLL = timedelta(seconds=1)
@@ -34,6 +34,8 @@ class Rollback:
             return await _rolled_out(workload, pin, context)
         done = await workload.roll_back(pin, before_write)
         context.progress(done)
+        if isinstance(workload, Traceable):  # before the record: a crash in between leaves it to the next attempt
+            await workload.leave_trace(pin, context.incident.id)
         await context.record(_intent(pin, "rollout"))
         return f"{done.rstrip('.')}; {await _rolled_out(workload, pin, context)}"
 

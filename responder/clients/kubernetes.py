@@ -5,6 +5,7 @@ Typed models silently drop template fields they don't know, so nothing here deco
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from responder.errors import NotFoundError, ResponderError
 
 FIELD_MANAGER = "responder"
 _LIST_PAGE = 500
+_ONLY_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+_GROUPS_KNOWN_FOR = 30.0  # seconds: kinds come and go with the installation of whole programs
 _WORTH_A_WARNING = 4  # failures in a row
 
 _log = structlog.get_logger(__name__)
@@ -74,6 +77,7 @@ class KubernetesClient:
 
     def __init__(self, kubeconfig: str | None = None, *, timeout: timedelta = timedelta(seconds=10)) -> None:
         self._connection = Connection(kubeconfig, timeout)
+        self._served: dict[str, tuple[float, bool]] = {}
 
     async def connect(self) -> None:
         """Import the library and load credentials now, so that the first request needn't. Sends nothing."""
@@ -90,6 +94,10 @@ class KubernetesClient:
             return await self.get(resource, namespace, name)
         except NotFoundError:
             return None
+
+    async def get_metadata(self, resource: Resource, namespace: str, name: str) -> Object:
+        """Without what is in it: a Secret's contents never get here. (A server that does not know the form sends the whole.)"""
+        return await self._connection.ask(replace(resource.call("get", namespace, name), accept=_ONLY_METADATA))
 
     async def list(self, resource: Resource, namespace: str, *, labels: str = "", fields: str = "") -> list[Object]:
         """All objects, page by page. labels, fields: selectors as text."""
@@ -218,8 +226,13 @@ class KubernetesClient:
         return await self.create(EVENTS, meta["namespace"], event)
 
     async def serves(self, group: str) -> bool:
-        """Does the cluster know this API group? Every authenticated client may ask."""
-        return await self.served_version(group) is not None
+        """Does the cluster know this API group? Every authenticated client may ask. The answer may be half a minute old."""
+        now = asyncio.get_running_loop().time()
+        asked, is_served = self._served.get(group, (0.0, False))
+        if group not in self._served or now - asked >= _GROUPS_KNOWN_FOR:
+            is_served = await self.served_version(group) is not None
+            self._served[group] = (now, is_served)
+        return is_served
 
     async def served_version(self, group: str) -> str | None:
         """The version that the cluster prefers for this API group; None when it does not know the group."""

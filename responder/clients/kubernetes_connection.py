@@ -146,7 +146,7 @@ class Connection:
             call.method,
             call.path,
             query_params=list(call.query.items()),
-            header_params={"Accept": "application/json", "Content-Type": call.content},
+            header_params={"Accept": call.accept, "Content-Type": call.content},
             body=call.body,
             auth_settings=["BearerToken"],
         )

@@ -42,6 +42,7 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     body: Any = field(default=None, repr=False)
     content: str = "application/json"
+    accept: str = "application/json"
 
     @property
     def is_json_patch(self) -> bool:

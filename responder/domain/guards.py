@@ -29,7 +29,7 @@ ROLLBACK_SAFE_ANNOTATION = "rollback-safe"  # "false" on the object: older code 
 HOLD_ANNOTATION = "responder.dev/hold"
 """On the object: whatever it says but "false" keeps Responder away from it; a text is taken as the reason."""
 
-WAIVABLE = ("recent_change", "settle", "rollout", "rollback_safe", "once_per_version")
+WAIVABLE = ("recent_change", "settle", "rollout")
 """Guards that a target may declare to only warn: what they know of, a team may know better."""
 
 

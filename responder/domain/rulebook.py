@@ -13,7 +13,7 @@ from enum import StrEnum
 from responder.domain.condition import ANY_FIRING, Condition
 from responder.domain.matcher import Matcher
 from responder.domain.plan import BARE_ROLLBACK, Plan
-from responder.domain.target import Target
+from responder.domain.target import DEFAULT_LIMITS, Limits, Target
 
 
 class Severity(StrEnum):
@@ -135,6 +135,7 @@ class Rulebook:
     routes: tuple[Route, ...] = DEFAULT_ROUTES
     digest: str = ""
     hold: MassHold | None = None
+    limits: Limits = DEFAULT_LIMITS
     freezes: tuple[Freeze, ...] = ()
 
     def plan_of(self, rule: Rule) -> Plan | None:

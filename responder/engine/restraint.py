@@ -56,6 +56,11 @@ class Restraint:
     def hold(self) -> Hold:
         return self._hold
 
+    @property
+    def lifted_at(self) -> datetime | None:
+        """When a person last turned the hold off; None while it holds, or when nobody ever did."""
+        return None if self._hold.held else self._hold.at
+
     def suppressions(self, now: datetime) -> list[Suppression]:
         """Those in force, oldest first."""
         return [one for one in self._suppressions.values() if one.is_active(now)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from responder.domain.plan import Plan
 from responder.domain.rulebook import DEFAULT_ROUTES, Freeze, MassHold, Route, Rule
-from responder.domain.target import GuardSettings, Target
+from responder.domain.target import Limits, Target
 from responder.rulebook.convert_plan import plan_of
 from responder.rulebook.declarations import Declarations
 from responder.rulebook.form import RouteForm, RuleForm
@@ -58,14 +58,20 @@ def freezes(declarations: Declarations) -> tuple[Freeze, ...]:
     )
 
 
+def limits(declarations: Declarations) -> Limits:
+    for each in declarations.limits:
+        if each.form is not None:
+            return Limits(each.form.rollbacks, each.form.per_namespace, each.form.failures)
+    return Limits()
+
+
 def _target(name: str, form: TargetForm) -> Target:
-    guards = form.guards
     return Target(
         name=name,
         workload=form.place(),
         matchers=form.match,
         mode=form.mode,
-        guards=GuardSettings(guards.deployed_within, guards.proven_for, guards.max_rollbacks),
+        guards=form.guards.settings(),
         on_owner=form.owner,
         evict_unready=form.evict_unready,
     )

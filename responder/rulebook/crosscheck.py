@@ -155,6 +155,8 @@ class CrossCheck:
     def _holds(self) -> Iterator[Problem]:
         for hold in self.declarations.holds[1:]:
             yield hold.problem((), "declared twice", f"first at {self.declarations.holds[0].location}", at_key=True)
+        for limits in self.declarations.limits[1:]:
+            yield limits.problem((), "declared twice", f"first at {self.declarations.limits[0].location}", at_key=True)
 
     def _has_target(self, name: str) -> bool:
         return name in self.declarations.targets or not self.names_known

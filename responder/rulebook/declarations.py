@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from responder.domain.rulebook import Response, Severity
 from responder.rulebook.explain import explain, where
-from responder.rulebook.form import HoldForm, RouteForm, RulebookForm, RuleForm
+from responder.rulebook.form import HoldForm, LimitsForm, RouteForm, RulebookForm, RuleForm
 from responder.rulebook.people_form import FreezeForm, SeverityDefaultsForm
 from responder.rulebook.plan_form import STRUCTURE, PlanForm, StepForm
 from responder.rulebook.problem import Problem, Step, did_you_mean, listed
@@ -70,6 +70,7 @@ class Declarations:
     plans: dict[str, Declared[PlanForm]] = field(default_factory=dict)
     routes: list[Declared[RouteForm]] = field(default_factory=list)
     holds: list[Declared[HoldForm]] = field(default_factory=list)
+    limits: list[Declared[LimitsForm]] = field(default_factory=list)
     freezes: list[Declared[FreezeForm]] = field(default_factory=list)
     defaults: dict[str, Declared[SeverityDefaultsForm]] = field(default_factory=dict)
     steps: list[DeclaredStep] = field(default_factory=list)
@@ -97,7 +98,11 @@ def _declare_file(source: Source, actions: Mapping[str, type[BaseModel]], into: 
         if source.root is not None:
             into.problems.append(source.problem((), "", "must be a mapping", "a rulebook begins with `version: 1`"))
         return
-    outline = {key: type(value)() if isinstance(value, dict | list) else value for key, value in data.items() if key != "hold"}
+    outline = {
+        key: type(value)() if isinstance(value, dict | list) else value
+        for key, value in data.items()
+        if key not in ("hold", "limits")
+    }
     _validated(RulebookForm, outline, source, (), into)
     for name, value in _mapping(data, "targets"):
         target = _validated(TargetForm, value, source, ("targets", name), into)
@@ -123,6 +128,9 @@ def _declare_file(source: Source, actions: Mapping[str, type[BaseModel]], into: 
     if "hold" in data:
         held = _validated(HoldForm, data["hold"], source, ("hold",), into)
         into.holds.append(Declared("hold", held, source, ("hold",)))
+    if "limits" in data:
+        limited = _validated(LimitsForm, data["limits"], source, ("limits",), into)
+        into.limits.append(Declared("limits", limited, source, ("limits",)))
     into.told = into.told or "notify" in data
     routes = data.get("notify")
     for index, value in enumerate(routes if isinstance(routes, list) else ()):

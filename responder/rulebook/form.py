@@ -7,12 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from responder.domain.rulebook import Response, Route, Rule, Severity
+from responder.domain.target import Limits
 from responder.rulebook.condition_form import WhenForm
 from responder.rulebook.people_form import ApproveForm, FreezeForm, SeverityDefaultsForm
 from responder.rulebook.plan_form import PlanForm, default_of
 from responder.rulebook.scalar import (
     Duration,
     LabelNames,
+    Limit,
     Matchers,
     Name,
     PositiveDuration,
@@ -83,6 +85,18 @@ class HoldForm(Form):
     within: Annotated[PositiveDuration, Field(description="The window.")]
 
 
+class LimitsForm(Form):
+    """How many rollbacks there may be, and how many of them may fail, whatever the targets' own limits say."""
+
+    rollbacks: Annotated[Limit, Field(description="Over all targets; after that people are told and nothing is done.")] = (
+        default_of(Limits, "rollbacks")
+    )
+    per_namespace: Annotated[Limit, Field(description="In any one namespace.")] = default_of(Limits, "per_namespace")
+    failures: Annotated[
+        Limit, Field(description="So many failed rollbacks anywhere open the breaker for all targets, until a person closes it.")
+    ] = default_of(Limits, "failures")
+
+
 class RulebookForm(Form):
     """One rulebook file of Responder; all files of a directory are one rulebook."""
 
@@ -96,6 +110,7 @@ class RulebookForm(Form):
         Field(description="Names and addresses that steps use as `{{ vars.name }}`."),
     ] = {}  # noqa: RUF012 (pydantic copies it)
     hold: HoldForm | None = None
+    limits: LimitsForm | None = None
     freeze: Annotated[tuple[FreezeForm, ...], Field(description="Windows in which nothing is rolled back by itself.")] = ()
     defaults: Annotated[
         dict[Severity, SeverityDefaultsForm], Field(description="What rules of a severity do that don't say so themselves.")

@@ -66,6 +66,7 @@ def read_rulebook(path: Path, actions: Mapping[str, type[BaseModel]], notifiers:
         routes=convert.routes(declarations),
         digest=_digest(sources),
         hold=convert.hold(declarations),
+        limits=convert.limits(declarations),
         freezes=convert.freezes(declarations),
     )
     return LoadedRulebook(rulebook, tuple(_summary(source, declarations) for source in sources))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.json_schema import JsonSchemaValue
 
+from responder.domain.guards import NAMES, WAIVABLE
 from responder.domain.target import (
     ArgoCdRef,
     CheckoutRef,
     ComposeRef,
+    Concern,
     GuardSettings,
     HelmRef,
     Mode,
@@ -135,6 +137,21 @@ class CheckoutForm(Form):
         return CheckoutRef(self.folder, self.host or "", self.install, self.build, self.manager, self.processes)
 
 
+def _one_word_of(words: tuple[str, ...], kind: str) -> AfterValidator:
+    def check(word: str) -> str:
+        if word not in words:
+            raise ValueError(f"`{word}` is no {kind}; there are {_listed(words)}")
+        return word
+
+    return AfterValidator(check)
+
+
+GuardName = Annotated[str, _one_word_of(NAMES, "guard"), WithJsonSchema({"type": "string", "enum": list(NAMES)})]
+Waivable = Annotated[
+    str, _one_word_of(WAIVABLE, "guard that can be waived"), WithJsonSchema({"type": "string", "enum": list(WAIVABLE)})
+]
+
+
 class GuardsForm(Form):
     deployed_within: Annotated[
         PositiveDuration, Field(description="How old the suspect change may be; older changes are not rolled back.")
@@ -145,6 +162,26 @@ class GuardsForm(Form):
     max_rollbacks: Annotated[Limit, Field(description="At most so many rollbacks in a sliding window.")] = _default(
         GuardSettings, "max_rollbacks"
     )
+    max_failures: Annotated[
+        Limit, Field(description="So many failed rollbacks in a sliding window open the breaker, until a person closes it.")
+    ] = _default(GuardSettings, "max_failures")
+    settle_for: Annotated[Duration, Field(description="No further rollback so soon after the last one began.")] = _default(
+        GuardSettings, "settle_for"
+    )
+    changed_config: Annotated[
+        Concern, Field(description="What to do when a ConfigMap or Secret changed after the version to go back to last ran.")
+    ] = _default(GuardSettings, "changed_config")
+    disruption_budget: Annotated[
+        Concern, Field(description="What to do when the rollout may take away more pods than a PodDisruptionBudget allows.")
+    ] = _default(GuardSettings, "disruption_budget")
+    quota: Annotated[Concern, Field(description="What to do when a ResourceQuota has no room for the new pods.")] = _default(
+        GuardSettings, "quota"
+    )
+    waive: Annotated[tuple[Waivable, ...], Field(description="Guards that only warn here.")] = _default(GuardSettings, "waive")
+    order: Annotated[tuple[GuardName, ...], Field(description="Guards that are named first.")] = _default(GuardSettings, "order")
+
+    def settings(self) -> GuardSettings:
+        return GuardSettings(**{name: getattr(self, name) for name in type(self).model_fields})
 
 
 class TargetForm(Form):

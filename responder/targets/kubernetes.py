@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from responder.clients.kubernetes import KubernetesClient, retry_for_ever
 from responder.domain.target import OnOwner, Target, WorkloadRef
-from responder.domain.version import Pin, RolloutPhase, RolloutStatus, WorkloadState
+from responder.domain.version import Owner, Pin, RolloutPhase, RolloutStatus, WorkloadState
 from responder.errors import InvalidInputError, NotFoundError
 from responder.ports import Clock, Workload
 from responder.targets import eviction, flux
@@ -20,6 +21,9 @@ from responder.targets.controller_revisions import DAEMON, STATEFUL
 from responder.targets.deployment import Deployments
 from responder.targets.kinds import Kind
 from responder.targets.owners import owners_on, owners_pointing_at
+from responder.targets.revision import Revision
+from responder.targets.surroundings import Neighbourhood
+from responder.targets.trace import Traces
 from responder.targets.undo import Undo, insist
 
 KINDS: dict[str, Kind] = {"Deployment": Deployments(), "StatefulSet": STATEFUL, "DaemonSet": DAEMON}
@@ -31,33 +35,56 @@ class KubernetesWorkloads:
     def __init__(self, client: KubernetesClient, clock: Clock) -> None:
         self._client = client
         self._clock = clock
+        self._traces = Traces(client, clock)
 
     def of(self, target: Target) -> Workload:
         place = target.workload
         if isinstance(place, WorkloadRef) and place.kind == "Rollout":
             return RolloutWorkload(self._client, target, place, self._clock)
         if isinstance(place, WorkloadRef) and place.kind in KINDS:
-            return TemplateWorkload(self._client, target, place, self._clock)
+            return TemplateWorkload(self._client, target, place, self._clock, self._traces)
         raise InvalidInputError(f"target {target.name}: {place} is no workload that can be rolled back")
 
 
 class TemplateWorkload:
     """One workload that is rolled back by putting an earlier pod template in place."""
 
-    def __init__(self, client: KubernetesClient, target: Target, ref: WorkloadRef, clock: Clock) -> None:
+    def __init__(
+        self, client: KubernetesClient, target: Target, ref: WorkloadRef, clock: Clock, traces: Traces | None = None
+    ) -> None:
         self._client = client
         self._target = target
         self._ref = ref
         self._kind = KINDS[ref.kind]
         self._clock = clock
+        self._traces = traces or Traces(client, clock)
 
     async def read(self) -> WorkloadState:
         found, pointing = await asyncio.gather(self._get(), owners_pointing_at(self._client, self._ref))
+        state, _ = await self._state(found, pointing)
+        return state
+
+    async def inspect(self) -> WorkloadState:
+        """As `read`, with what the guards want to know of its surroundings; read side by side."""
+        around = Neighbourhood(self._client, self._ref, self._target.guards)
+        try:
+            found, pointing = await asyncio.gather(self._get(), owners_pointing_at(self._client, self._ref))
+            state, known = await self._state(found, pointing)
+            return replace(state, surroundings=await around.around(found, known, state.replicas))
+        finally:
+            around.let_go()
+
+    async def leave_trace(self, pin: Pin, incident_id: str) -> None:
+        await self._traces.leave(self._kind.resource, self._ref, pin, incident_id)
+
+    async def _state(
+        self, found: dict[str, Any], pointing: tuple[tuple[Owner, ...], str]
+    ) -> tuple[WorkloadState, list[Revision]]:
         known = await self._kind.revisions(self._client, found)
         versions = kept.history(found["spec"]["template"], known)
         meta, spec = found["metadata"], found["spec"]
         rollout = await self._kind.rollout(self._client, found, known, explain=False)
-        return WorkloadState(
+        state = WorkloadState(
             uid=meta["uid"],
             generation=meta["generation"],
             current=versions[0],
@@ -70,6 +97,7 @@ class TemplateWorkload:
             owners=owners_on(found) + pointing[0],
             owner_unknown=pointing[1],
         )
+        return state, known
 
     async def roll_back(self, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> str:
         undo = Undo(self._client, self._kind, self._ref, pin, before_write=before_write, prepare=self._prepare)
@@ -107,7 +135,7 @@ class TemplateWorkload:
 
     async def _read_if_there(self) -> WorkloadState | None:
         try:
-            return await self.read()
+            return (await self._state(await self._get(), ((), "")))[0]  # the ledger keeps no word about owners
         except NotFoundError:
             return None
 

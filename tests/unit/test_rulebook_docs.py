@@ -46,6 +46,7 @@ FORMS: list[tuple[str, type[BaseModel]]] = [
     ("approve.", people_form.ApproveForm),
     ("freeze.", people_form.FreezeForm),
     ("hold.", form.HoldForm),
+    ("limits.", form.LimitsForm),
     ("value.", condition_form.ValueForm),
     ("baseline.", condition_form.BaselineForm),
     ("count.", condition_form.CountForm),
