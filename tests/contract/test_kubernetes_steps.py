@@ -119,6 +119,12 @@ class TestScale:
         assert "back as it was" in await stage.compensate("kubernetes.scale", {"replicas": 0})
         assert (await cluster.get(stage.namespace, "app"))["spec"]["replicas"] == 2
 
+    async def test_not_even_when_the_target_is_declared_no_more(self, cluster: Cluster, stage: StepStage) -> None:
+        await stage.run("kubernetes.scale", {"replicas": 0})
+        del stage.targets["app"]
+        await stage.compensate("kubernetes.scale", {"replicas": 0})
+        assert (await cluster.get(stage.namespace, "app"))["spec"]["replicas"] == 2
+
     async def test_unless_it_is_to_be_kept_or_somebody_else_scaled(self, cluster: Cluster, stage: StepStage) -> None:
         kept = {"replicas": 0, "when_plan_fails": "keep"}
         await stage.run("kubernetes.scale", kept)

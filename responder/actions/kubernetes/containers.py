@@ -53,7 +53,7 @@ class SetEnv:
         step = SetEnvParameters.read(parameters)
         if step.when_plan_fails == "keep":
             return ""
-        return await take_back(self._client, await locate(step, context, self._client), context)
+        return await take_back(self._client, context)
 
 
 def _image_plan(step: SetImageParameters, place: Place, context: StepContext) -> Plan:

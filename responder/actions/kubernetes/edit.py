@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from responder.actions.kubernetes.difference import difference
 from responder.actions.kubernetes.paths import Object, changed, changes, values_at
-from responder.actions.kubernetes.place import Place
+from responder.actions.kubernetes.place import Place, noted_place
 from responder.clients.kubernetes import KubernetesClient
 from responder.errors import NotFoundError, PermanentError, RefusedError, TemporaryError
 from responder.ports import StepContext
@@ -97,10 +97,13 @@ async def show(client: KubernetesClient, place: Place, plan: Plan, *, subresourc
     return f"would {wish.phrase}\n{difference(item, outcome)}".rstrip()
 
 
-async def take_back(client: KubernetesClient, place: Place, context: StepContext, *, subresource: str = "") -> str:
-    """For `compensate`: put back what the intent says was there, unless somebody has changed it since."""
-    intent = context.intent
-    if intent is None or not isinstance(intent.get("after"), Mapping):
+async def take_back(client: KubernetesClient, context: StepContext, *, subresource: str = "") -> str:
+    """For `compensate`: put back what the intent says was there, unless somebody has changed it since.
+
+    The intent says where, too: a target that is declared no more must not be left stopped either.
+    """
+    intent, place = context.intent, noted_place(context.intent)
+    if intent is None or place is None or not isinstance(intent.get("after"), Mapping):
         return ""
     before: Any = intent["before"]
     after: Any = intent["after"]

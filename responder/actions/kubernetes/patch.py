@@ -33,7 +33,7 @@ class Patch:
         step = PatchParameters.read(parameters)
         if step.when_plan_fails == "keep":
             return ""
-        return await take_back(self._client, await locate(step, context, self._client), context)
+        return await take_back(self._client, context)
 
 
 def _plan(step: PatchParameters, place: Place) -> Plan:

@@ -28,9 +28,8 @@ class Pause:
         place = await locate(PauseParameters.read(parameters), context, self._client)
         return await show(self._client, place, _plan(place, paused=True))
 
-    async def compensate(self, parameters: Mapping[str, object], context: StepContext) -> str:
-        place = await locate(PauseParameters.read(parameters), context, self._client)
-        return await take_back(self._client, place, context)
+    async def compensate(self, parameters: Mapping[str, object], context: StepContext) -> str:  # noqa: ARG002 - the protocol's
+        return await take_back(self._client, context)
 
 
 class Resume:

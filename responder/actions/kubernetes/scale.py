@@ -53,7 +53,7 @@ class Scale:
         before, after = _number(context.intent["before"]), _number(context.intent["after"])
         if step.when_plan_fails is None and after >= before:
             return ""
-        return await take_back(self._client, place, context, subresource=_SCALE)
+        return await take_back(self._client, context, subresource=_SCALE)
 
     async def _place(self, step: ScaleParameters, context: StepContext) -> Place:
         if step.idle_of is not None:

@@ -58,7 +58,7 @@ class SwitchService:
         step = SwitchServiceParameters.read(parameters)
         if step.when_plan_fails == "keep":
             return ""
-        return await take_back(self._client, _place(step, context), context)
+        return await take_back(self._client, context)
 
     async def _chosen(self, step: SwitchServiceParameters, place: Place, context: StepContext) -> str:
         """The colour to switch to; its pods must be ready, and whether traffic follows must be visible to us."""
