@@ -7,6 +7,7 @@ The program itself does not outlive Responder (see `clients.programs`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,6 +18,7 @@ from responder.actions.secrets import FromSecret
 from responder.actions.templates import render_argument
 from responder.clients.program_output import Finished
 from responder.clients.programs import GRACE, Programs, failure, shown_command
+from responder.domain.wording import one_line
 from responder.errors import ForbiddenError, NotFoundError, PermanentError, TemporaryError, UnreachableError
 from responder.ports import StepContext
 
@@ -177,7 +179,18 @@ def _again(wanted: CommandRunParameters, text: str) -> Exception:
 def _problem(wanted: CommandParameters, finished: Finished) -> str:
     if finished.code not in wanted.expect.exit:
         return f"ended with {finished.code}"
-    return text_problem(finished.stdout, wanted.expect.stdout_contains, wanted.expect.json_values)
+    unwanted = _unwanted(finished, wanted.expect.stdout_lacks)
+    return unwanted or text_problem(finished.stdout, wanted.expect.stdout_contains, wanted.expect.json_values)
+
+
+def _unwanted(finished: Finished, pattern: str | None) -> str:
+    """What was cut out of a long output could hold it as well: then nobody can say that it does not."""
+    if pattern is None:
+        return ""
+    found = next((line for line in finished.stdout.splitlines() if re.search(pattern, line)), None)
+    if found is not None:
+        return f"with an unwanted line: {one_line(found, 200)}"
+    return "" if finished.complete else "with more output than can be looked through"
 
 
 def _said(finished: Finished) -> str:

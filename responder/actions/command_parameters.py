@@ -52,6 +52,15 @@ def _check_names(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return value
 
 
+def _check_pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from error
+    return value
+
+
+Pattern = Annotated[str, Field(min_length=1), AfterValidator(_check_pattern)]
 Arguments = Annotated[
     tuple[Argument, ...], BeforeValidator(_list_of_arguments), Field(min_length=1), AfterValidator(_check_program)
 ]
@@ -62,6 +71,7 @@ AbsoluteFolder = Annotated[str, AfterValidator(_check_folder)]
 class Expectation(Parameters):
     exit: tuple[int, ...] = Field((0,), min_length=1, description="Good exit codes.")
     stdout_contains: str | None = Field(None, min_length=1, description="Text that its output has.")
+    stdout_lacks: Pattern | None = Field(None, description="Regular expression that no line of its output matches anywhere.")
     json_values: Mapping[JsonPath, JsonScalar] = Field(
         {}, alias="json", description="Values that its output, read as JSON, has by path: `checks.0.status: ok`."
     )

@@ -23,8 +23,14 @@ def _check_header_names(value: Mapping[str, Header | FromSecret]) -> Mapping[str
     return value
 
 
+def secret_in(value: JsonValue) -> FromSecret | None:
+    """The secret that stands in for a value of a body, as `{from_secret: NAME}`; None for any other value."""
+    return FromSecret.model_validate(value) if isinstance(value, dict) and "from_secret" in value else None
+
+
 def _check_body(value: JsonValue) -> JsonValue:
     """Templates may stand in values only."""
+    secret_in(value)
     if isinstance(value, str):
         return check_argument(value)
     if isinstance(value, list):
@@ -118,7 +124,11 @@ class HttpRequestParameters(Asking):
     """Send one request that changes something. Sent once: see `safe` and `check` for what follows a crash or a lost answer."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
-    json_body: Body = Field(None, alias="json", description="Sent as JSON. Templates may stand in values, none that name labels.")
+    json_body: Body = Field(
+        None,
+        alias="json",
+        description="Sent as JSON. Values may be templates, none that name labels, or `{from_secret: NAME}`.",
+    )
     body: Argument | None = Field(None, description="Sent as text, instead of `json`.")
     expect: HttpExpectation = Field(HttpExpectation(), description="What a good answer is like.")
     timeout: Duration = Field(timedelta(seconds=30), description="For the whole request.")

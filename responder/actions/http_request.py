@@ -14,7 +14,8 @@ import httpx
 from pydantic import JsonValue
 
 from responder.actions.http import MAX_BODY, answer_problem, headers_of, hidden, place
-from responder.actions.http_parameters import HttpRequestParameters
+from responder.actions.http_parameters import HttpRequestParameters, secret_in
+from responder.actions.secrets import FromSecret
 from responder.actions.templates import render_argument
 from responder.clients.http import Answer, exchange, redact, retry_after
 from responder.errors import PermanentError, TemporaryError, UnreachableError
@@ -42,7 +43,7 @@ class HttpRequest:
             return str(known.get("output", ""))
         if known.get("stage") == "begun" and await self._is_done(wanted, name, context):
             return f"{name} had been carried out already, says {place(wanted.check.url) if wanted.check else 'nobody'}"
-        _body_of(wanted, context)  # what can't be filled in is said before anything is on record
+        _body_of(wanted, context, self._secrets)  # what can't be filled in is said before anything is on record
         headers_of(wanted, self._secrets)
         await context.mark_changed()
         await context.record({"stage": "begun", "request": name})
@@ -60,7 +61,7 @@ class HttpRequest:
     async def preview(self, parameters: Mapping[str, object], context: StepContext) -> str:
         wanted = HttpRequestParameters.read(parameters)
         lines = [f"would send {wanted.method} {place(wanted.url)}"]
-        text, body = _body_of(wanted, context)
+        text, body = _body_of(wanted, context, None)
         if body is not None:
             lines.append(json.dumps(body, indent=2, ensure_ascii=False))
         elif text is not None:
@@ -98,7 +99,7 @@ class HttpRequest:
 
     async def _send(self, wanted: HttpRequestParameters, context: StepContext) -> Answer:
         headers = headers_of(wanted, self._secrets)
-        text, body = _body_of(wanted, context)
+        text, body = _body_of(wanted, context, self._secrets)
         return await exchange(
             self._client,
             wanted.method,
@@ -113,23 +114,36 @@ class HttpRequest:
         )
 
     def _hidden(self, wanted: HttpRequestParameters, context: StepContext) -> tuple[str, ...]:
-        return (*hidden(wanted, self._secrets, headers_of(wanted, self._secrets)), *context.secrets)
+        bodies = (wanted.json_body, wanted.undo.json_body if wanted.undo else None)
+        of_bodies = [one.value(self._secrets).removeprefix(one.prefix) for body in bodies for one in _secrets_in(body)]
+        return (*hidden(wanted, self._secrets, headers_of(wanted, self._secrets)), *of_bodies, *context.secrets)
 
 
-def _body_of(wanted: HttpRequestParameters, context: StepContext) -> tuple[str | None, JsonValue]:
-    """Text and JSON, at most one of them; templates filled in."""
+def _body_of(
+    wanted: HttpRequestParameters, context: StepContext, secrets: Mapping[str, str] | None
+) -> tuple[str | None, JsonValue]:
+    """Text and JSON, at most one of them; templates filled in. secrets: None to leave the names in their places."""
     text = None if wanted.body is None else render_argument(wanted.body, context.incident, context.target)
-    return text, _filled(wanted.json_body, context)
+    return text, _filled(wanted.json_body, context, secrets)
 
 
-def _filled(value: JsonValue, context: StepContext) -> JsonValue:
+def _filled(value: JsonValue, context: StepContext, secrets: Mapping[str, str] | None) -> JsonValue:
     if isinstance(value, str):
         return render_argument(value, context.incident, context.target)
     if isinstance(value, list):
-        return [_filled(item, context) for item in value]
+        return [_filled(item, context, secrets) for item in value]
+    if isinstance(value, dict) and (secret := secret_in(value)) is not None:
+        return value if secrets is None else secret.value(secrets)
     if isinstance(value, dict):
-        return {name: _filled(item, context) for name, item in value.items()}
+        return {name: _filled(item, context, secrets) for name, item in value.items()}
     return value
+
+
+def _secrets_in(value: JsonValue) -> list[FromSecret]:
+    if isinstance(value, dict) and (secret := secret_in(value)) is not None:
+        return [secret]
+    nested = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [secret for inner in nested for secret in _secrets_in(inner)]
 
 
 def _good(name: str, answer: Answer, wanted: HttpRequestParameters, secrets: tuple[str, ...]) -> str:

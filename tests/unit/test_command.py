@@ -132,6 +132,9 @@ class TestHowItEnds:
             pytest.param({"exit": [0, 3]}, "", id="one of several exit codes"),
             pytest.param({"stdout_contains": "rows"}, "", id="text"),
             pytest.param({"stdout_contains": "tables"}, "without the expected text", id="other text"),
+            pytest.param({"stdout_lacks": "(?i)error|exception"}, "", id="no such line"),
+            pytest.param({"stdout_lacks": "ROWS"}, "", id="as it is written"),
+            pytest.param({"stdout_lacks": "(?i)ROWS"}, 'with an unwanted line: {"rows": ', id="an unwanted line"),
             pytest.param({"json": {"rows.0": 7}}, "", id="a value"),
             pytest.param({"json": {"rows.0": 8}}, "with rows.0 = 7, not 8", id="another value"),
             pytest.param({"json": {"rows.1": 8}}, "without rows.1", id="a missing value"),
@@ -143,6 +146,11 @@ class TestHowItEnds:
             assert "rows" in await run(command)
             return
         with pytest.raises(PermanentError, match=problem):
+            await run(command)
+
+    async def test_what_was_cut_out_may_hold_an_unwanted_line_as_well(self) -> None:
+        command = {"run": ["sh", "-c", "yes | head -c 3000000"], "expect": {"stdout_lacks": "ERROR"}}
+        with pytest.raises(PermanentError, match="more output than can be looked through"):
             await run(command)
 
     async def test_a_bad_end_is_tried_again_only_where_that_is_safe(self) -> None:

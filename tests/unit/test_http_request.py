@@ -110,6 +110,26 @@ class TestSending:
         preview = await HttpRequest(client, secrets).preview(asked, stage.context)
         assert not [word for word in ("master-key", "pass-word") if word in f"{stage.intents}{stage.shown}{preview}"]
 
+    async def test_a_secret_in_the_body_is_sent_and_never_shown(self, client: httpx.AsyncClient, service: Service) -> None:
+        stage = Stage()
+        service.answer = lambda: Response("no pass-word-2 here", 400)
+        asked = {"url": service.url, "json": {"user": "ann", "keys": [{"password": {"from_secret": "LOGIN"}}]}}
+        with pytest.raises(PermanentError) as failed:
+            await send(client, asked, stage, login="pass-word-2")
+        assert json.loads(service.seen[0][2]) == {"user": "ann", "keys": [{"password": "pass-word-2"}]}
+        preview = await HttpRequest(client, {"login": "pass-word-2"}).preview(asked, stage.context)
+        assert str(failed.value).endswith("answered 400: no [secret] here")
+        assert "pass-word-2" not in f"{stage.story} {preview}"
+        assert '"from_secret": "LOGIN"' in preview
+
+    async def test_a_secret_of_the_body_that_is_not_set_is_named_before_anything(
+        self, client: httpx.AsyncClient, service: Service
+    ) -> None:
+        stage = Stage()
+        with pytest.raises(RefusedError, match="there is no secret LOGIN"):
+            await send(client, {"url": service.url, "json": {"password": {"from_secret": "LOGIN"}}}, stage)
+        assert (service.seen, stage.story) == ([], [])
+
     async def test_a_secret_that_is_not_set_is_named_before_anything(self, client: httpx.AsyncClient, service: Service) -> None:
         stage = Stage()
         with pytest.raises(RefusedError, match="set RESPONDER_SECRET_KEY "):
