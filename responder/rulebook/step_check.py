@@ -65,12 +65,12 @@ def _loss(step: DeclaredStep) -> Iterator[Problem]:
 
 
 def _names(tree: Tree) -> Iterator[Problem]:
-    first: dict[str, Node] = {}
-    for _, node in tree.walk():
+    first: dict[tuple[Section, str], Node] = {}
+    for section, node in tree.walk():
         name = node.step.form.name
         if name is None:
             continue
-        other = first.setdefault(name, node)
+        other = first.setdefault((_scope(section), name), node)
         if other is node or (node.via and other.via and node.via[0] is other.via[0]):
             continue  # the included plan is told about its own
         what, hint = f"step name `{name}` is used twice", "names are unique in a plan"
@@ -80,6 +80,11 @@ def _names(tree: Tree) -> Iterator[Problem]:
         else:
             places = " and ".join(f"in plan `{one.step.plan.name}`" for one in (other, node))
             yield _problem(node if node.via else other, "name", f"{what}: {places}", f"{hint}, included ones counted")
+
+
+def _scope(section: Section) -> Section:
+    """Where a name must be unique. Checks of the watch and of checkpoints leave no records: they may be those of `verify` again."""
+    return section if section[0] in ("monitor", "checkpoints") else ()
 
 
 def _places(tree: Tree) -> Iterator[Problem]:
@@ -94,7 +99,10 @@ def _places(tree: Tree) -> Iterator[Problem]:
 def _needs(tree: Tree) -> Iterator[Problem]:
     """Each name is that of a step that has ended when this one begins."""
     nodes = [(section, node) for section, node in tree.walk()]
-    named = {node.step.form.name: index for index, (_, node) in enumerate(nodes) if node.step.form.name is not None}
+    named: dict[str | None, int] = {}
+    for index, (_, node) in sorted(enumerate(nodes), key=lambda one: _scope(one[1][0]) != ()):
+        named.setdefault(node.step.form.name, index)
+    named.pop(None, None)
     for index, (section, node) in enumerate(nodes):
         for place, name in enumerate(node.step.form.needs) if not node.via else ():
             at = ("needs", place) if isinstance(node.step.plan.source.value(_whole(node, "needs")), list) else ("needs",)
