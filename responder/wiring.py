@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
@@ -46,6 +46,7 @@ from responder.engine.desk import IncidentDesk
 from responder.engine.evaluator import Evaluator
 from responder.engine.facts import FactFinder
 from responder.engine.freezes import Freezes
+from responder.engine.guard_view import GuardView
 from responder.engine.last_look import LastLook
 from responder.engine.ledger_keeper import LedgerKeeper
 from responder.engine.orders import Orders
@@ -420,7 +421,15 @@ class _Parts:
             database.people,
         )
         previewer = Previewer(orders=people.orders, runner=runner, clock=wall_clock)
-        app = build_app(self._web(brain, desk, reloader, people, previewer))
+        view = GuardView(
+            facts=facts,
+            targets=self._targets,
+            firing=lambda: list(brain.evaluator.firing()),
+            holder=claims.holder,
+            hold=lambda: restraint.hold,
+            clock=wall_clock,
+        )
+        app = build_app(replace(self._web(brain, desk, reloader, people, previewer), guards=view))
         server = _Server(server_config(app, host=self._settings.host, port=self._settings.port))
         service = Service(url_of(listener), reloader, database, brain, desk, started, server, reader)
         return service, _Tasks(service, outbox, keeper, self._settings, metrics, checkpoints=checkpoints)

@@ -21,6 +21,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "targets": ("responder.cli.operator", "targets"),
     "versions": ("responder.cli.operator", "versions"),
     "rules": ("responder.cli.operator", "rules"),
+    "guards": ("responder.cli.guards", "guards"),
     "plan": ("responder.cli.plan", "plan"),
     "explain": ("responder.cli.explain", "explain"),
     "rollback": ("responder.cli.rollback", "rollback"),

@@ -19,6 +19,7 @@ from responder.errors import NotFoundError, ResponderError, RulebookError
 from responder.web.answers import for_operators, for_readers, json_answer
 from responder.web.commands import command_routes
 from responder.web.documents import target_document, versions_document
+from responder.web.guards import guard_routes
 from responder.web.incidents import incident_routes
 from responder.web.plans import plan_routes
 from responder.web.problems import INTERNAL, Problem, ProblemError, problem_of
@@ -45,6 +46,7 @@ def build_app(services: WebServices) -> ASGIApp:
             *incident_routes(services),
             *command_routes(services),
             *plan_routes(services),
+            *guard_routes(services.guards, services.tokens),
         ],
         exception_handlers={
             ProblemError: _problem,

@@ -144,7 +144,7 @@ def versions_document(target: str, state: WorkloadState, proofs: Mapping[str, Pr
 
 
 def _pinned_pair(pin: Pin) -> Document:
-    return {"from": _pinned(pin.from_version), "to": _pinned(pin.to_version)}
+    return {"from": pinned_version(pin.from_version), "to": pinned_version(pin.to_version)}
 
 
 def _approval(approval: Approval) -> Document:
@@ -175,14 +175,14 @@ def _word(word: Word | None) -> Document | None:
     return None if word is None else {"by": word.by, "at": time_text(word.at), "reason": word.reason}
 
 
-def _pinned(version: Version) -> Document:
+def pinned_version(version: Version) -> Document:
     return {"version": version.version, "revision": version.revision, "fingerprint": version.fingerprint}
 
 
 def _version(version: Version, proof: Proof | None, now: datetime) -> Document:
     age = None if version.created_at is None else max(0, int((now - version.created_at).total_seconds()))
     return {
-        **_pinned(version),
+        **pinned_version(version),
         "age_seconds": age,
         "proven": proof is not None and proof.holds,
         "proof": proof.reason if proof else "",

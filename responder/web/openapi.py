@@ -70,6 +70,7 @@ OPERATIONS: Sequence[Operation] = (
     Operation("post", "/-/reload", "Read the rulebook again", _OPERATOR, refusals=(422,)),
     Operation("get", "/v1/targets", "The declared targets"),
     Operation("get", "/v1/targets/{target}/versions", "What a target runs and can go back to", refusals=(404, 502)),
+    Operation("get", "/v1/targets/{target}/guards", "How each guard of a target would decide right now", refusals=(404,)),
     Operation("get", "/v1/rules", "What each rule waits for"),
     Operation("get", "/v1/incidents", "Incidents, newest first", gives="IncidentList", refusals=(400,), query=_LIST),
     Operation("get", _INCIDENT, "One incident with its events", gives="IncidentAnswer", refusals=(404,)),

@@ -12,6 +12,7 @@ from responder.domain.selection import Proof
 from responder.domain.target import Target
 from responder.domain.version import WorkloadState
 from responder.engine.commands import Commands
+from responder.engine.guard_view import GuardView
 from responder.engine.orders import Orders
 from responder.engine.preview import Previewer
 from responder.ports import Clock, Incidents, Journal, People
@@ -55,6 +56,7 @@ class WebServices:
     readiness: whether the service can do its work, and the facts behind it.
     render_report, report_document: the report as Markdown and as JSON-able values.
     people: None: this service takes no commands. previewer: None: it can't say what a plan would do.
+    guards: None: there are none to ask.
     body_limit: bytes. body_within: how long a sender may take for one body.
     """
 
@@ -74,6 +76,7 @@ class WebServices:
     reload: Callable[[], Awaitable[Mapping[str, object]]] | None = None
     people: PeopleServices | None = None
     previewer: Previewer | None = None
+    guards: GuardView | None = None
     sender_secrets: SenderSecrets = field(default_factory=SenderSecrets)
     body_limit: int = 16 * 1024 * 1024
     body_within: timedelta = timedelta(seconds=30)

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 from starlette.routing import Route
 
+from responder.engine.guard_view import GuardView
 from responder.engine.preview import Previewer
 from responder.web.app import Surface, build_app
 from responder.web.openapi import OPERATIONS, openapi_document
@@ -21,6 +22,7 @@ DOCUMENT = openapi_document()
 def with_everything() -> Parts:
     made = parts(Played())
     made.overrides["previewer"] = cast("Previewer", object())
+    made.overrides["guards"] = cast("GuardView", object())
     made.incidents.incidents = [an_incident()]
     return made
 
