@@ -43,7 +43,11 @@ Duration = Annotated[
     BeforeValidator(_read_duration),
     AfterValidator(_more_than_nothing),
     WithJsonSchema(
-        {"type": "string", "pattern": r"^\s*(\d+(\.\d+)? ?(y|w|d|h|m|s|ms)\s*)+$", "examples": ["30s", "2m", "1h30m"]}
+        {
+            "type": "string",
+            "pattern": r"^(\s*(\d+(\.\d+)? ?(y|w|d|h|m|s|ms)\s*)+|\{\{ *vars\.\w+ *\}\})$",
+            "examples": ["30s", "2m", "1h30m"],
+        }
     ),
 ]
 
@@ -61,7 +65,8 @@ def _check_url(value: str) -> str:
     return value
 
 
-Url = Annotated[str, AfterValidator(_check_url), WithJsonSchema({"type": "string", "format": "uri", "pattern": "^https?://"})]
+_URL_SCHEMA = {"type": "string", "pattern": r"^(https?://|\{\{ *vars\.)"}
+Url = Annotated[str, AfterValidator(_check_url), WithJsonSchema(_URL_SCHEMA)]
 
 
 def statuses(value: object) -> tuple[range, ...]:
