@@ -1,4 +1,4 @@
-"""The rulebooks under `rules/`, as they are shipped but for what no test can have: their addresses, their folders, their patience.
+"""The rulebooks under `rules/`, as shipped but for what no test can have: their addresses, folders and patience.
 
 What may be put in the place of something else is listed here, so that what is shown is what is shipped: variables, where a target
 is, `mode: armed`, `proven_for`, and durations. Rules, conditions, steps, their order and their parameters stay as they are.
