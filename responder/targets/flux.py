@@ -37,6 +37,8 @@ async def _suspend(client: KubernetesClient, owner: Owner) -> str:
     group, plural, kind = _KEEPERS[word]
     version = await client.served_version(group)
     shown = f"{kind} {namespace}/{name}"
+    if not namespace:
+        raise RefusedError(f"{kind} {name} keeps the object, but its labels do not say in which namespace that is")
     if version is None:
         raise RefusedError(f"{shown} keeps the object, but the cluster does not serve {group}: somebody else must suspend it")
     resource = Resource(group, version, plural)

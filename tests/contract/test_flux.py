@@ -157,6 +157,16 @@ async def test_a_keeper_that_is_not_there_is_refused(client: KubernetesClient, f
     assert await image(flux) == "shop/app:1.1"
 
 
+async def test_a_keeper_in_no_namespace_is_refused(client: KubernetesClient, flux: Flux) -> None:
+    workload = app(client, flux, OnOwner.SUSPEND)
+    pin = await pin_of(workload, "1.0")
+    label = "kustomize.toolkit.fluxcd.io" if flux.kind == "Kustomization" else "helm.toolkit.fluxcd.io"
+    await flux.cluster.change(flux.namespace, "app", {"metadata": {"labels": {f"{label}/namespace": None}}})
+
+    with pytest.raises(RefusedError, match="do not say in which namespace"):
+        await workload.roll_back(pin, Intent())
+
+
 async def test_the_right_to_suspend_is_named_and_nothing_is_changed(flux: Flux, tmp_path: Path) -> None:
     group, plural = flux.version.partition("/")[0], KINDS["kustomize" if flux.kind == "Kustomization" else "helm"][2]
     rules = [
