@@ -1,0 +1,300 @@
+"""The shipped rulebooks on real parts. What a test changes in them is here and nowhere else: places, times, and `mode: armed`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from responder.sandbox.catchers import SlackCatcher, StatuspageCatcher
+from responder.sandbox.loopback import LoopbackServer
+from tests.harness.alertmanager import webhook_body
+from tests.harness.cluster import Cluster
+from tests.harness.kubernetes_proxy import KubernetesProxy
+from tests.harness.pod_programs import PodPrograms
+from tests.harness.service import WEBHOOK_TOKEN, Json, ResponderService
+from tests.harness.stage import messengers
+
+RULES = Path(__file__).parents[2] / "rules"
+TOOLS = RULES / "scripts"
+OPERATOR_TOKEN = "operator-token-of-the-tests"
+SECONDS = 60
+_CLOSED = ("resolved", "failed", "refused", "cancelled", "observed", "notified")
+
+
+# --- the rulebook ---------------------------------------------------------------------------------------------------------
+
+
+def shipped(name: str, variables: Mapping[str, object], *, namespaces: Mapping[str, str] | None = None) -> Json:
+    """The rulebook rules/<name>.yaml with these `vars` and namespaces, armed, and everything that waits shortened."""
+    text = (RULES / f"{name}.yaml").read_text()
+    for old, new in (namespaces or {}).items():
+        text = re.sub(rf'(namespace: |namespace=")({re.escape(old)})(?![\w-])', rf"\g<1>{new}", text)
+    rulebook: Json = yaml.safe_load(text)
+    unknown = set(variables) - set(rulebook.get("vars", {}))
+    assert not unknown, f"rules/{name}.yaml has no vars {unknown}"
+    rulebook["vars"] = {**rulebook.get("vars", {}), **variables}
+    for target in rulebook["targets"].values():
+        target["mode"] = "armed"
+        target["guards"] = {**target.get("guards", {}), "proven_for": "0s"}
+    for rule in rulebook["rules"]:
+        rule.update({key: "500ms" for key in ("for", "grace") if key in rule})
+    for plan in rulebook["plans"].values():
+        if "monitor" in plan:
+            plan["monitor"].update({"for": "500ms", "every": "100ms"})
+        for checkpoint in plan.get("checkpoints", ()):
+            checkpoint["after"] = "1s"
+    for step in _steps(rulebook["plans"]):
+        parameters = step.get("with", {})
+        if step["uses"] in ("http.check", "prometheus.check"):
+            parameters["every"] = "100ms"
+        if "query" in parameters:
+            parameters["query"] = re.sub(r"\[\d+m\]", "[3s]", parameters["query"])
+        if step["uses"] == "sleep":
+            parameters["for"] = "200ms"
+        if "backoff" in (step.get("retry") if isinstance(step.get("retry"), dict) else {}):
+            step["retry"]["backoff"] = "100ms..1s"
+    return rulebook
+
+
+def programs_of(rulebook: Json) -> list[str]:
+    """The programs that its plans name: what whoever runs Responder has to allow."""
+    named = set()
+    for step in _steps(rulebook["plans"]):
+        for key in ("run", "check", "undo"):
+            value = step.get("with", {}).get(key)
+            if isinstance(value, list):
+                named.add(re.sub(r"{{ vars\.(\w+) }}", lambda found: str(rulebook["vars"][found[1]]), value[0]))
+    return sorted(named)
+
+
+def _steps(node: object) -> Iterator[Json]:
+    if isinstance(node, dict):
+        if "uses" in node:
+            yield node
+        node = list(node.values())
+    for inner in node if isinstance(node, list) else ():
+        yield from _steps(inner)
+
+
+# --- the application as users see it ----------------------------------------------------------------------------------------
+
+
+class Front:
+    """pages: what each address answers, a status or a function of the request; others are 404. asked: what was requested."""
+
+    def __init__(self, pages: Mapping[str, int | Callable[[Request, bytes], Response]]) -> None:
+        self.pages = dict(pages)
+        self.asked: list[tuple[str, str]] = []
+        self._server = LoopbackServer(Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST"])]))
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    async def __aenter__(self) -> Self:
+        await self._server.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.stop()
+
+    async def _answer(self, request: Request) -> Response:
+        self.asked.append((request.method, request.url.path))
+        page = self.pages.get(request.url.path, 404)
+        return JSONResponse({"status": page}, page) if isinstance(page, int) else page(request, await request.body())
+
+
+# --- the stage --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Scene:
+    cluster: Cluster
+    namespace: str
+    front: Front
+    slack: SlackCatcher
+    page: StatuspageCatcher
+    service: ResponderService
+    kubernetes: KubernetesProxy
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    # --- what people and other systems do ---------------------------------------------------------------------------
+
+    async def say(self, *arguments: str) -> tuple[int, str]:
+        """`responder …` as an operator types it: its exit code and what it printed."""
+        environment = {**os.environ, "RESPONDER_URL": self.service.url, "RESPONDER_TOKEN": OPERATOR_TOKEN}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "responder", *arguments,
+            env=environment, cwd=RULES.parent, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        printed, _ = await process.communicate()
+        return process.returncode or 0, printed.decode()
+
+    async def order(self, target: str, plan: str, **more: object) -> Json:
+        """POST /v1/rollbacks; the incident at its end. more: further members of the body."""
+        answer = await self.send("rollbacks", {"target": target, "plan": plan, "reason": "the test says so", **more})
+        return await self.end_of(answer["incident"]["id"])
+
+    async def send(self, path: str, body: Json, *, status: int = 202) -> Json:
+        answer = await self.service.http.post(
+            f"/v1/{path}", json=body, headers={"Authorization": f"Bearer {OPERATOR_TOKEN}"}
+        )
+        assert answer.status_code == status, f"{answer.status_code} {answer.text}\n{self.service.tail()}"
+        return dict(answer.json())
+
+    async def alert(self, labels: Mapping[str, str], status: str = "firing", **annotations: str) -> None:
+        body = webhook_body(dict(labels), status=status, started=self.began)
+        for one in body["alerts"]:
+            one["annotations"] = {**one.get("annotations", {}), **annotations}
+        answer = await self.service.post_alerts(body)
+        assert answer.status_code == 202, answer.text
+
+    async def happens(self, event: Json) -> None:
+        """POST /webhooks/events"""
+        headers = {"Authorization": f"Bearer {WEBHOOK_TOKEN}"}
+        answer = await self.service.http.post("/webhooks/events", json=event, headers=headers)
+        assert answer.status_code == 202, answer.text
+
+    # --- what came of it ----------------------------------------------------------------------------------------------
+
+    async def until(self, read: Callable[[], Any], holds: Callable[[Any], bool], what: str) -> Any:
+        seen: Any = None
+        try:
+            async with asyncio.timeout(SECONDS):
+                while True:
+                    seen = await read()
+                    if holds(seen):
+                        return seen
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            shown = json.dumps(seen, indent=1, default=str)[:6000]
+            raise AssertionError(f"never came to be: {what}; last seen: {shown}\n{self.service.tail()}") from None
+
+    async def end_of(self, incident_id: str) -> Json:
+        async def read() -> Json:
+            return await self.service.incident(incident_id)
+
+        return dict(await self.until(read, lambda one: one["status"] in _CLOSED, f"the end of {incident_id}"))
+
+    async def newest(self, *statuses: str) -> Json:
+        """Wait until the newest incident has one of these."""
+
+        async def read() -> Json:
+            found = await self.service.incidents()
+            return await self.service.incident(found[0]["id"]) if found else {"status": ""}
+
+        return dict(await self.until(read, lambda one: one["status"] in statuses, f"an incident that is {statuses}"))
+
+    async def deployment(self, name: str) -> Json:
+        return await self.cluster.get(self.namespace, name)
+
+    async def image(self, name: str) -> str:
+        return str((await self.deployment(name))["spec"]["template"]["spec"]["containers"][0]["image"])
+
+    async def replicas(self, name: str) -> tuple[int, int]:
+        """Asked for, ready."""
+        found = await self.deployment(name)
+        return found["spec"].get("replicas", 0), (found.get("status") or {}).get("readyReplicas", 0)
+
+    async def objects(self, path: str) -> list[Json]:
+        """`configmaps`, `services` …, or `apis/networking.k8s.io/v1:ingresses`, of the namespace."""
+        base, _, kind = path.rpartition(":")
+        answer = await self.cluster.http.get(f"/{base or 'api/v1'}/namespaces/{self.namespace}/{kind}")
+        answer.raise_for_status()
+        return list(answer.json()["items"])
+
+    async def create(self, path: str, body: Json) -> Json:
+        base, _, kind = path.rpartition(":")
+        answer = await self.cluster.http.post(f"/{base or 'api/v1'}/namespaces/{self.namespace}/{kind}", json=body)
+        assert answer.is_success, answer.text
+        return dict(answer.json())
+
+    async def configuration(self, kind: str, name: str, data: Mapping[str, str], *, snapshot_of: str = "") -> None:
+        """Make or change a ConfigMap or a Secret. snapshot_of: it is what a pipeline keeps of that object before it deploys."""
+        plural = {"ConfigMap": "configmaps", "Secret": "secrets"}[kind]
+        key = "stringData" if kind == "Secret" else "data"
+        body: Json = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, key: dict(data)}
+        if snapshot_of:
+            body["immutable"] = True
+            body["metadata"]["labels"] = {"responder/snapshot": kind.lower(), "responder/snapshot-of": snapshot_of}
+        path = f"/api/v1/namespaces/{self.namespace}/{plural}"
+        answer = await self.cluster.http.put(f"{path}/{name}", json=body)
+        if answer.status_code == 404:
+            answer = await self.cluster.http.post(path, json=body)
+        assert answer.is_success, answer.text
+
+    def told(self) -> str:
+        """All that Slack was told, as one text."""
+        return "\n".join(json.dumps(one.payload, ensure_ascii=False) for one in self.slack.messages)
+
+    async def until_told(self, *texts: str) -> None:
+        async def read() -> str:
+            return self.told()
+
+        await self.until(read, lambda told: all(text in told for text in texts), f"Slack was told {texts}")
+
+
+def steps_of(incident: Json) -> dict[str, str]:
+    """Status by name of step."""
+    return {one["name"]: one["status"] for one in incident["steps"]}
+
+
+def outputs_of(incident: Json) -> dict[str, str]:
+    return {one["name"]: one["output"] for one in incident["steps"]}
+
+
+@asynccontextmanager
+async def scene(
+    cluster: Cluster,
+    folder: Path,
+    rulebook: Callable[[str, str], Json],
+    front: Front,
+    *,
+    namespace: str,
+    environment: Mapping[str, str] | None = None,
+    in_pods: Mapping[str, str] | None = None,
+    prepare: Callable[[Scene], Any] | None = None,
+) -> AsyncIterator[Scene]:
+    """rulebook: of the namespace and the application's address. prepare: what is there before the service starts.
+
+    in_pods: environment of programs that are executed in pods, whose working folder is folder/container.
+    """
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(front)
+        slack = await stack.enter_async_context(SlackCatcher())
+        page = await stack.enter_async_context(StatuspageCatcher({"component": "API"}))
+        (folder / "container").mkdir(exist_ok=True)
+        kubernetes = await stack.enter_async_context(PodPrograms(cluster, folder / "container", in_pods or {}))
+        book = rulebook(namespace, front.url)
+        settings = {
+            "KUBECONFIG": str(kubernetes.write_kubeconfig(folder / "kubeconfig")),
+            "RESPONDER_OPERATOR_TOKEN": OPERATOR_TOKEN,
+            "RESPONDER_ALLOWED_PROGRAMS": ",".join(programs_of(book)),
+            **messengers(slack, page),
+            **(environment or {}),
+        }
+        service = ResponderService(folder / "service", json.dumps(book), settings)
+        on = Scene(cluster, namespace, front, slack, page, service, kubernetes)
+        if prepare is not None:
+            await prepare(on)
+        await stack.enter_async_context(service)
+        try:
+            yield on
+        except BaseException as error:
+            error.add_note(service.tail())
+            raise
