@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from responder.domain.incident import Incident
+from responder.domain.incident import Incident, IncidentStatus
 from responder.domain.notification import Message, Moment
 from responder.domain.rulebook import Route
 from responder.domain.selection import describe
@@ -33,6 +33,8 @@ def announce(
     link: str = "",
     closes: bool | None = None,
     extra: Mapping[str, str] | None = None,
+    addresses: tuple[str, ...] = (),
+    contacts: tuple[str, ...] = (),
 ) -> tuple[Incident, Message]:
     """The next message of this incident, and the incident with that message counted."""
     number = incident.message_count + 1
@@ -46,12 +48,21 @@ def announce(
         title=title or _TITLES[moment].format(rule=incident.rule, target=target),
         text=text,
         at=now,
-        facts=tuple(_facts(incident)),
+        facts=(*_facts(incident), *(("Contact", contact) for contact in contacts)),
         link=link,
         closes=moment in _CLOSING if closes is None else closes,
         extra=dict(extra or {}),
+        status=incident.status.value,
+        calm=moment is Moment.RESOLVED or (bool(closes) and _ended_by_itself(incident)),
+        taken_by=incident.acknowledged.by if incident.acknowledged is not None else "",
+        addresses=addresses,
     )
     return replace(incident, message_count=number), message
+
+
+def _ended_by_itself(incident: Incident) -> bool:
+    """The alert cleared before anything was done, and nobody stopped it."""
+    return incident.status is IncidentStatus.CANCELLED and incident.cancel is None
 
 
 def _facts(incident: Incident) -> Iterable[tuple[str, str]]:
@@ -72,7 +83,10 @@ def _facts(incident: Incident) -> Iterable[tuple[str, str]]:
 def recipients(
     routes: Iterable[Route], message: Message, configured: Collection[str], only: str | None = None
 ) -> list[tuple[str, Message]]:
-    """Who gets this message: each configured notifier once, with the components its routes name for the target."""
+    """Who gets this message: each configured notifier once, with the components its routes name for the target, and the addresses.
+
+    What is addressed already goes there and nowhere else.
+    """
     chosen: dict[str, Message] = {}
     for route in routes:
         if route.to not in configured or message.severity not in route.severities or (only is not None and route.to != only):
@@ -81,7 +95,13 @@ def recipients(
         known = chosen.get(route.to, message)
         if component is not None and component not in known.components:
             known = replace(known, components=(*known.components, component))
+        if not message.addresses:
+            known = replace(
+                known,
+                addresses=tuple(dict.fromkeys((*known.addresses, *route.addresses))),
+                customers=tuple(dict.fromkeys((*known.customers, *route.customers))),
+            )
         chosen[route.to] = known
-    if only is not None and only in configured and only not in chosen:
-        chosen[only] = message
+    if only is not None and only in configured:
+        chosen[only] = replace(chosen.get(only, message), addressed=True)
     return list(chosen.items())

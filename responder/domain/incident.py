@@ -152,6 +152,7 @@ class Incident:
     countdown_until: end of the grace. cancel: somebody asked to stop; the run ends at the next safe point.
     acknowledged: somebody has it in hand: escalation stops.
     asks: the terms of the approval that the run needs before it begins, None for none. grace: the countdown before it begins.
+    escalated: `after` of each escalation level that was told. calm_at: when its alerts were over after it had closed without us.
     began_at: when the trouble began. acted_at: first write to the target. recovered_at: when verification passed.
     """
 
@@ -189,6 +190,8 @@ class Incident:
     acknowledged: Word | None = None
     asks: ApprovalTerms | None = None
     grace: timedelta = timedelta(0)
+    escalated: tuple[timedelta, ...] = ()
+    calm_at: datetime | None = None
 
     @property
     def is_open(self) -> bool:

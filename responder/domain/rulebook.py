@@ -82,11 +82,16 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who is told. to: name of a notifier. components: Statuspage component ids by target name."""
+    """Who is told. to: name of a notifier. components: Statuspage component ids by target name.
+
+    addresses: for mail: our own people. customers: those who hear only what a status page would say.
+    """
 
     to: str
     severities: frozenset[Severity] = frozenset(Severity)
     components: Mapping[str, str] = field(default_factory=dict)
+    addresses: tuple[str, ...] = ()
+    customers: tuple[str, ...] = ()
 
 
 _LOUD = frozenset({Severity.P0, Severity.P1})
@@ -126,6 +131,20 @@ class Freeze:
 
 
 @dataclass(frozen=True, slots=True)
+class EscalationLevel:
+    """Who else is told when nobody has an incident in hand. after: counted from when people were first needed.
+
+    tell: names of notifiers. addresses: for mail, () for those of its routes. contacts: names and numbers that everybody told reads.
+    """
+
+    after: timedelta
+    tell: tuple[str, ...]
+    severities: frozenset[Severity] = frozenset(Severity)
+    addresses: tuple[str, ...] = ()
+    contacts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Rulebook:
     """digest: SHA-256 over the source files; changes whenever any of them does. hold: None when nothing holds rollbacks back."""
 
@@ -137,6 +156,7 @@ class Rulebook:
     hold: MassHold | None = None
     limits: Limits = DEFAULT_LIMITS
     freezes: tuple[Freeze, ...] = ()
+    escalation: tuple[EscalationLevel, ...] = ()
 
     def plan_of(self, rule: Rule) -> Plan | None:
         """The plan to run for a rule; None when the rule only notifies."""

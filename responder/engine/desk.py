@@ -33,7 +33,10 @@ class _ClosedMeanwhileError(Exception):
 
 
 class Tell(NamedTuple):
-    """A message to go out with a change. to: only that notifier; None means every route. extra: for that notifier alone."""
+    """A message to go out with a change. to: only that notifier; None means every route. extra: for that notifier alone.
+
+    addresses: for mail, instead of those of its routes. contacts: shown with the facts.
+    """
 
     moment: Moment
     text: str
@@ -41,6 +44,8 @@ class Tell(NamedTuple):
     to: str | None = None
     closes: bool | None = None
     extra: Mapping[str, str] = MappingProxyType({})
+    addresses: tuple[str, ...] = ()
+    contacts: tuple[str, ...] = ()
 
 
 class IncidentDesk:
@@ -48,6 +53,7 @@ class IncidentDesk:
 
     configured: names of the notifiers that can be told. link_to: URL of an incident's report, "" when there is no public address.
     on_outbox: called after something was put into the outbox. on_closed: called with every incident that closed.
+    on_changed: called with every incident as it is on record now, after each change; it must not wait.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class IncidentDesk:
         on_outbox: Callable[[], None],
         link_to: Callable[[str], str],
         on_closed: Callable[[Incident], None] = lambda _: None,
+        on_changed: Callable[[Incident], None] = lambda _: None,
     ) -> None:
         self._incidents = incidents
         self._rulebook = rulebook
@@ -70,6 +77,7 @@ class IncidentDesk:
         self._on_outbox = on_outbox
         self._link_to = link_to
         self._on_closed = on_closed
+        self._on_changed = on_changed
         self._locks: dict[str, asyncio.Lock] = {}
         self._progress: dict[str, str] = {}
         self._stops: dict[str, asyncio.Event] = {}
@@ -100,6 +108,7 @@ class IncidentDesk:
         if result is OpenResult.OPENED:
             _log.info("incident_opened", incident=recorded.id, rule=recorded.rule, target=recorded.target, reason=recorded.reason)
             self._told(outbox)
+            self._on_changed(recorded)
             if not recorded.is_open:
                 self._on_closed(recorded)
         return result, recorded
@@ -197,6 +206,7 @@ class IncidentDesk:
             edited, outbox = self._outbox(edited, tell)
             await self._incidents.save(edited, events, outbox)
         self._told(outbox)
+        self._on_changed(edited)
         if edited.cancel is not None:
             self.stop_of(incident_id).set()
         if known.is_open and not edited.is_open:
@@ -241,6 +251,8 @@ class IncidentDesk:
                 link=self._link_to(incident.id),
                 closes=one.closes,
                 extra=one.extra,
+                addresses=one.addresses,
+                contacts=one.contacts,
             )
             entries.extend(OutboxEntry(to, dressed) for to, dressed in self._recipients(message, one.to))
         return incident, entries
