@@ -116,6 +116,16 @@ def advance(
     return changed
 
 
+def up_to_date(entries: Sequence[LedgerEntry], target: str, state: WorkloadState, now: datetime) -> list[LedgerEntry]:
+    """The entries with this state seen, for whoever judges before the ledger's own watch has looked. Not for writing.
+
+    A version that was replaced meanwhile counts as available up to the last look that saw it so, and no longer.
+    """
+    seen = advance(entries, target, state, now, watching=False)
+    last_open = next((entry for entry in reversed(entries) if entry.replaced_at is None), None)
+    return [*(entry for entry in entries if not seen or entry is not last_open), *seen]
+
+
 def _close(entry: LedgerEntry, at: datetime, *, watching: bool) -> LedgerEntry:
     """End an entry; a version that was available until the change was available up to then, if we were watching."""
     if watching and entry.available_open and entry.available_to is not None:

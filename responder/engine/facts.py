@@ -13,7 +13,8 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from responder.domain.guard import Verdict
 from responder.domain.guards import Facts
 from responder.domain.incident import Incident
-from responder.domain.ledger import blame, fill
+from responder.domain.ledger import blame, up_to_date
+from responder.domain.own_changes import as_found, made_by
 from responder.domain.past_rollbacks import PastRollback
 from responder.domain.target import Target
 from responder.domain.version import LedgerEntry, WorkloadState
@@ -69,7 +70,7 @@ class FactFinder:
         asked = asyncio.create_task(self._second_look(incident)) if self._second_look else None  # while the target is read
         recorded = asyncio.create_task(self._record(target, incident))
         try:
-            state = await self._read(target)
+            state = as_found(await self._read(target), incident.pins.get(target.name), made_by(incident, target.name))
             second_look = await asked if asked else None
         except (ResponderError, TimeoutError) as error:
             reason = str(error) or f"no answer within {_READ_WITHIN.total_seconds():.0f} s"
@@ -80,15 +81,16 @@ class FactFinder:
             if sys.exc_info()[0] is not None:
                 recorded.cancel()
         record = await recorded
-        bad = record.bad
+        bad, now = record.bad, self._clock()
+        # The ledger's own watch may not have looked yet, after a start or a deployment: judge what it will write down.
+        entries = up_to_date(record.entries, target.key, state, now)
         return Facts(
             target=target,
-            now=self._clock(),
+            now=now,
             state=state,
             began_at=incident.began_at,
             still_firing=still_firing,
-            # Right after the first start the ledger's own watch may not have looked yet: judge what it will write down.
-            ledger=tuple(blame(record.entries or fill(target.key, state), record.troubles, target.guards.deployed_within)),
+            ledger=tuple(blame(entries, record.troubles, target.guards.deployed_within)),
             bad_fingerprints={mark: by for mark, by in bad.items() if by != incident.id},
             past=record.past,
             limits=self._radius.limits,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from responder.domain.ledger import blame, fill
+from responder.domain.ledger import blame, up_to_date
 from responder.domain.selection import Proof, prove
 from responder.domain.target import Target
 from responder.domain.version import WorkloadState
@@ -17,7 +17,7 @@ async def proofs(ledger: Ledger, incidents: Incidents, target: Target, state: Wo
     """By fingerprint. The same ledger, marks and earlier alerts that the guards see."""
     earlier = await incidents.list(target=target.name, limit=_EARLIER_INCIDENTS)
     troubles = [one.began_at for one in earlier if one.plan is not None and one.began_at is not None]
-    entries = await ledger.entries(target.key) or fill(target.key, state)
+    entries = up_to_date(await ledger.entries(target.key), target.key, state, state.read_at)
     blamed = tuple(blame(entries, troubles, target.guards.deployed_within))
     bad = await ledger.bad_fingerprints(target.key)
     return {one.fingerprint: prove(one, blamed, bad, target.guards.proven_for) for one in state.history}
