@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
+from responder.clients.smtp import read_smtp_url
 from responder.errors import SettingsError
 
 PREFIX = "RESPONDER_"
@@ -25,9 +26,6 @@ NOT_YET = frozenset(
         "SLACK_CHANNEL",
         "SLACK_API_URL",
         "SLACK_SIGNING_SECRET",
-        "PAGERDUTY_ROUTING_KEY",
-        "PAGERDUTY_URL",
-        "SMTP_URL",
     }
 )
 # Kubernetes puts these into every container beside a Service named `responder`; they are nobody's wish.
@@ -56,6 +54,11 @@ def _http_url(value: str) -> str:
 
 def _secret_http_url(value: SecretStr) -> SecretStr:
     return SecretStr(_http_url(value.get_secret_value()))
+
+
+def _smtp_url(value: SecretStr) -> SecretStr:
+    read_smtp_url(value.get_secret_value())
+    return value
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -115,7 +118,8 @@ class Settings(BaseModel):
     prometheus_url: who is asked for numbers; a secret because it may hold a password. prometheus_token: sent as bearer.
     argocd_url, argocd_token: where applications are rolled back, and as whom.
     sentry_legacy_token: end of the secret address `/webhooks/sentry/legacy/<token>`.
-    statuspage_url: base address as Statuspage documents it, ending in `/v1`.
+    statuspage_url: base address as Statuspage documents it, ending in `/v1`. pagerduty_url: the host alone.
+    smtp_url: `smtp[s]://user:password@host:port?from=…&starttls=yes|no&ca=file`; see `clients.smtp`.
     allowed_programs: what steps may run, as the rulebook writes it; none by default. ssh_…: files of ours for hosts over SSH.
     retention: days after which journal entries and closed incidents are deleted.
     """
@@ -142,6 +146,9 @@ class Settings(BaseModel):
     statuspage_api_key: Token | None = None
     statuspage_page_id: str | None = None
     statuspage_url: HttpUrl = "https://api.statuspage.io/v1"
+    pagerduty_routing_key: Token | None = None
+    pagerduty_url: HttpUrl = "https://events.pagerduty.com"
+    smtp_url: Annotated[SecretStr, AfterValidator(_smtp_url)] | None = None
     public_url: HttpUrl | None = None
     journal_retention_days: Days = 35
     incident_retention_days: Days = 400
@@ -194,6 +201,8 @@ SECRETS = frozenset(
         "argocd_token",
         "slack_webhook_url",
         "statuspage_api_key",
+        "pagerduty_routing_key",
+        "smtp_url",
     }
 )
 

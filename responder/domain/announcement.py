@@ -83,7 +83,7 @@ def _facts(incident: Incident) -> Iterable[tuple[str, str]]:
 def recipients(
     routes: Iterable[Route], message: Message, configured: Collection[str], only: str | None = None
 ) -> list[tuple[str, Message]]:
-    """Who gets this message: each configured notifier once, with the components its routes name for the target, and the addresses.
+    """Who gets this message: each configured notifier once, with the components for the target and the addresses of its routes.
 
     What is addressed already goes there and nowhere else.
     """

@@ -29,7 +29,8 @@ class Message:
     title: one line. text: a few plain sentences. facts: short name/value pairs, in order. Nothing is escaped yet.
     closes: True when nothing more will be said about this incident.
     components: Statuspage component ids concerned, () when none.
-    status: of the incident when this was said. calm: the trouble is over, nobody is needed. taken_by: who has it in hand, "" for nobody.
+    status: of the incident when this was said. calm: the trouble is over, nobody is needed.
+    taken_by: who has it in hand, "" for nobody.
     addressed: meant for this notifier by name, not only by the routes.
     addresses: mail addresses of our own people; customers: of those who hear only what a status page would say.
     """

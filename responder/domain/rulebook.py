@@ -134,7 +134,7 @@ class Freeze:
 class EscalationLevel:
     """Who else is told when nobody has an incident in hand. after: counted from when people were first needed.
 
-    tell: names of notifiers. addresses: for mail, () for those of its routes. contacts: names and numbers that everybody told reads.
+    tell: names of notifiers. addresses: for mail, () for those of its routes. contacts: names and numbers for whoever is told.
     """
 
     after: timedelta

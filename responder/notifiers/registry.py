@@ -8,8 +8,9 @@ from typing import Protocol
 import httpx
 from pydantic import SecretStr
 
+from responder.clients.smtp import Mailer, read_smtp_url
 from responder.errors import SettingsError
-from responder.notifiers import slack, statuspage
+from responder.notifiers import email, pagerduty, slack, statuspage
 from responder.ports import Notifier
 
 
@@ -24,6 +25,12 @@ class NotifierSettings(Protocol):
     def statuspage_page_id(self) -> str | None: ...
     @property
     def statuspage_url(self) -> str: ...
+    @property
+    def pagerduty_routing_key(self) -> SecretStr | None: ...
+    @property
+    def pagerduty_url(self) -> str: ...
+    @property
+    def smtp_url(self) -> SecretStr | None: ...
 
 
 def build_notifiers(settings: NotifierSettings, client: httpx.AsyncClient) -> Mapping[str, Notifier]:
@@ -48,7 +55,20 @@ def _statuspage(settings: NotifierSettings, client: httpx.AsyncClient) -> Notifi
     return statuspage.Statuspage(client, api_key=key.get_secret_value(), page_id=page, address=settings.statuspage_url)
 
 
+def _pagerduty(settings: NotifierSettings, client: httpx.AsyncClient) -> Notifier | None:
+    if not settings.pagerduty_routing_key:
+        return None
+    key = settings.pagerduty_routing_key.get_secret_value()
+    return pagerduty.PagerDuty(client, routing_key=key, address=settings.pagerduty_url)
+
+
+def _email(settings: NotifierSettings, _client: httpx.AsyncClient) -> Notifier | None:
+    return email.Email(Mailer(read_smtp_url(settings.smtp_url.get_secret_value()))) if settings.smtp_url else None
+
+
 NOTIFIERS: Mapping[str, Callable[[NotifierSettings, httpx.AsyncClient], Notifier | None]] = {
     "slack": _slack,
     "statuspage": _statuspage,
+    "pagerduty": _pagerduty,
+    "email": _email,
 }

@@ -1,7 +1,6 @@
 """Atlassian Statuspage.
 
-Anybody may read a status page, so nothing an alert carries is shown there: wording is neutral and names only the target. Who
-wants other words says so in the message's `extra`: `public_name` (what the target is called), `public_title`, `public_text`.
+Anybody may read a status page, so nothing an alert carries is shown there: see `domain.public_words`.
 
 | moment | on the page |
 |---|---|
@@ -29,6 +28,7 @@ import httpx
 
 from responder.clients.http import Answer, request
 from responder.domain.notification import Delivery, Message, Moment
+from responder.domain.public_words import public_text, public_title
 from responder.domain.rulebook import Severity
 from responder.errors import NotFoundError, PermanentError, TemporaryError
 
@@ -51,13 +51,6 @@ _STATUS = {
     Moment.RECOVERED: "monitoring",
     Moment.RESOLVED: "resolved",
     Moment.FAILED: "investigating",
-}
-_WORDS = {
-    Moment.OPENED: "We see problems with {name} and are looking into them.",
-    Moment.ACTING: "We have found a likely cause of the problems with {name} and are restoring the previous version.",
-    Moment.RECOVERED: "The previous version of {name} is back in place. We are watching it.",
-    Moment.RESOLVED: "{name} works normally again.",
-    Moment.FAILED: "The problems with {name} are not solved yet. Our engineers are working on them.",
 }
 _WORTH_A_NEW_INCIDENT = frozenset({Moment.OPENED, Moment.ACTING, Moment.FAILED, Moment.NOTICE})
 _OVER = frozenset({"resolved", "postmortem", "completed"})
@@ -108,7 +101,7 @@ class Statuspage:
 
     async def _create(self, message: Message, post: _Post) -> Mapping[str, str]:
         incident: dict[str, object] = {
-            "name": (message.extra.get("public_title") or f"Problems with {_name(message)}")[:NAME_LIMIT],
+            "name": public_title(message)[:NAME_LIMIT],
             "status": post.status or "investigating",
             "impact_override": _IMPACT[message.severity],
             "body": post.body,
@@ -172,7 +165,6 @@ class Statuspage:
 def _post_for(message: Message, *, on_page: bool) -> _Post | None:
     """What to say on the page; None when nothing is to be said there."""
     moment = message.moment
-    said = message.extra.get("public_text", "")
     if moment is Moment.WAITING:  # between us and our people
         return None
     if moment is Moment.NOTICE:
@@ -180,15 +172,11 @@ def _post_for(message: Message, *, on_page: bool) -> _Post | None:
             if not on_page:
                 return None
             moment = Moment.FAILED
-        elif not said:
+        elif not message.extra.get("public_text"):
             return None
-    words = said or _WORDS[moment].format(name=_name(message))
+    words = public_text(message, moment)
     reference = f"\n\n{_reference(message)}"
     return _Post(_STATUS.get(moment), words[: BODY_LIMIT - len(reference)] + reference)
-
-
-def _name(message: Message) -> str:
-    return message.extra.get("public_name") or message.target or "our services"
 
 
 def _reference(message: Message) -> str:

@@ -17,7 +17,7 @@ from responder.rulebook.declarations import Declarations, declare
 from responder.rulebook.problem import Problem
 from responder.rulebook.source import Source, read_source
 
-NOTIFIERS = ("slack", "statuspage")
+NOTIFIERS = ("slack", "statuspage", "pagerduty", "email")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Catchers: stand-ins for the services that are told about incidents, over real HTTP on loopback.
 
-In a process of its own: `python -m responder.sandbox.catchers slack|statuspage [--port N] [--component ID=NAME …]`. The first
-line it writes is JSON with what a client needs (`url`; for Statuspage also `api_key` and `page_id`) and where to look
-(`messages`). It ends with SIGTERM.
+In a process of its own: `python -m responder.sandbox.catchers slack|statuspage|pagerduty [--port N] [--component ID=NAME …]`. The
+first line it writes is JSON with what a client needs (`url`; for Statuspage also `api_key` and `page_id`, for PagerDuty
+`routing_key`) and where to look (`messages`). It ends with SIGTERM.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from responder.sandbox.catcher import Catcher, Fault
+from responder.sandbox.pagerduty_catcher import PagerDutyCatcher
 from responder.sandbox.slack_catcher import CaughtMessage, SlackCatcher
 from responder.sandbox.statuspage_catcher import StatuspageCatcher
 
-__all__ = ["Catcher", "CaughtMessage", "Fault", "SlackCatcher", "StatuspageCatcher"]
+__all__ = ["Catcher", "CaughtMessage", "Fault", "PagerDutyCatcher", "SlackCatcher", "StatuspageCatcher"]
 
 
 async def serve(catcher: Catcher, greeting: dict[str, str]) -> None:
@@ -35,13 +36,17 @@ async def serve(catcher: Catcher, greeting: dict[str, str]) -> None:
 
 async def run(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m responder.sandbox.catchers")
-    parser.add_argument("service", choices=["slack", "statuspage"])
+    parser.add_argument("service", choices=["slack", "statuspage", "pagerduty"])
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--component", action="append", default=[], metavar="ID=NAME")
     options = parser.parse_args(arguments)
     if options.service == "slack":
         slack = SlackCatcher(_clock, options.port)
         await serve(slack, {"url": slack.url, "messages": f"{slack.base_url}/messages"})
+    elif options.service == "pagerduty":
+        pager = PagerDutyCatcher(_clock, options.port)
+        greeting = {"url": pager.url, "routing_key": pager.routing_key}
+        await serve(pager, {**greeting, "messages": f"{pager.base_url}/messages"})
     else:
         names = dict(one.partition("=")[::2] for one in options.component)
         page = StatuspageCatcher(names, clock=_clock, port=options.port)

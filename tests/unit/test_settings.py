@@ -61,6 +61,7 @@ def test_every_variable_reaches_its_field() -> None:
 def test_every_secret_can_come_from_a_file(name: str, tmp_path: Path) -> None:
     address = "https://hooks.slack.example/from-file"
     values = {"database_url": "sqlite:///from-file.db", "slack_webhook_url": address, "prometheus_url": address}
+    values["smtp_url"] = "smtp://ann:from-file@mail.example?from=responder@example.com"
     value = values.get(name, "from-file")
     (tmp_path / "secret").write_text(f"{value}\n")
     environ = {f"RESPONDER_{name.upper()}_FILE": str(tmp_path / "secret"), "RESPONDER_STATUSPAGE_PAGE_ID": "page"}
