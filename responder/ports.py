@@ -263,7 +263,7 @@ class Inspectable(Protocol):
 class Traceable(Protocol):
     """A target on which a trace of a rollback can be left for whoever looks at the object."""
 
-    async def leave_trace(self, pin: Pin, incident_id: str) -> None:
+    async def leave_trace(self, pin: Pin) -> None:
         """Best effort: raises nothing of ours, changes nothing that runs. Once per incident, however often it is called."""
         ...
 

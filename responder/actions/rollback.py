@@ -7,9 +7,11 @@ after a crash does exactly the same, and the workload finds out whether anything
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from responder.actions.parameters import RollbackParameters
+from responder.domain.own_changes import made_by, starting_from
 from responder.domain.version import Pin, RolloutPhase, Version
 from responder.errors import PermanentError, TemporaryError
 from responder.ports import StepContext, Traceable, Workload
@@ -21,7 +23,7 @@ _LATER_POLL = timedelta(seconds=1)
 class Rollback:
     async def run(self, parameters: Mapping[str, object], context: StepContext) -> str:
         target = RollbackParameters.read(parameters).target or context.target
-        pin = context.pin_of(target)
+        pin = replace(context.pin_of(target), incident=context.incident.id)
         _check_intent(context.intent, pin)
         workload = context.workload_of(target)
 
@@ -32,10 +34,12 @@ class Rollback:
         if context.intent is not None and context.intent.get("stage") == "rollout":
             # The change was made before: if the bad version is back, somebody put it there.
             return await _rolled_out(workload, pin, context)
-        done = await workload.roll_back(pin, before_write)
+        made = made_by(context.incident, target)
+        start = starting_from(pin, await workload.read(), made) if made else pin
+        done = await workload.roll_back(start, before_write)
         context.progress(done)
         if isinstance(workload, Traceable):  # before the record: a crash in between leaves it to the next attempt
-            await workload.leave_trace(pin, context.incident.id)
+            await workload.leave_trace(pin)
         await context.record(_intent(pin, "rollout"))
         return f"{done.rstrip('.')}; {await _rolled_out(workload, pin, context)}"
 

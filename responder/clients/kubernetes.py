@@ -77,7 +77,7 @@ class KubernetesClient:
 
     def __init__(self, kubeconfig: str | None = None, *, timeout: timedelta = timedelta(seconds=10)) -> None:
         self._connection = Connection(kubeconfig, timeout)
-        self._served: dict[str, tuple[float, bool]] = {}
+        self._served: dict[str, tuple[float, str | None]] = {}
 
     async def connect(self) -> None:
         """Import the library and load credentials now, so that the first request needn't. Sends nothing."""
@@ -200,9 +200,17 @@ class KubernetesClient:
         return await self._connection.ask(replace(call, query={**call.query, **query, **({"dryRun": "All"} if dry_run else {})}))
 
     async def create_event(
-        self, about: Object, *, reason: str, message: str, at: datetime, kind: str = "Normal", action: str = "Rollback"
+        self,
+        about: Object,
+        *,
+        reason: str,
+        message: str,
+        at: datetime,
+        kind: str = "Normal",
+        action: str = "Rollback",
+        name: str = "",
     ) -> Object:
-        """Leave a core/v1 Event on an object, as an audit trail for whoever describes it."""
+        """Leave a core/v1 Event on an object, as an audit trail for whoever describes it. name: so that it is there once."""
         meta = about["metadata"]
         stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
         involved = {"apiVersion": about["apiVersion"], "kind": about["kind"], "namespace": meta["namespace"]}
@@ -210,7 +218,7 @@ class KubernetesClient:
         event = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{meta['name']}.", "namespace": meta["namespace"]},
+            "metadata": ({"name": name} if name else {"generateName": f"{meta['name']}."}) | {"namespace": meta["namespace"]},
             "involvedObject": involved,
             "reason": reason,
             "message": message[:1024],
@@ -227,12 +235,15 @@ class KubernetesClient:
 
     async def serves(self, group: str) -> bool:
         """Does the cluster know this API group? Every authenticated client may ask. The answer may be half a minute old."""
+        return await self.known_version(group) is not None
+
+    async def known_version(self, group: str) -> str | None:
+        """Like `served_version`, but the answer may be half a minute old."""
         now = asyncio.get_running_loop().time()
-        asked, is_served = self._served.get(group, (0.0, False))
-        if group not in self._served or now - asked >= _GROUPS_KNOWN_FOR:
-            is_served = await self.served_version(group) is not None
-            self._served[group] = (now, is_served)
-        return is_served
+        known = self._served.get(group)
+        if known is None or now - known[0] >= _GROUPS_KNOWN_FOR:
+            known = self._served[group] = (now, await self.served_version(group))
+        return known[1]
 
     async def served_version(self, group: str) -> str | None:
         """The version that the cluster prefers for this API group; None when it does not know the group."""

@@ -85,13 +85,14 @@ class WorkloadState:
 class Pin:
     """What a rollback replaces and by what; written down before the first byte goes out, never chosen again.
 
-    uid: of the object; another uid means another object: abort.
+    uid: of the object; another uid means another object: abort. incident: for the trace on the object, "" for none.
     """
 
     target: str
     uid: str
     from_version: Version
     to_version: Version
+    incident: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,8 @@ class TemplateWorkload:
         finally:
             around.let_go()
 
-    async def leave_trace(self, pin: Pin, incident_id: str) -> None:
-        await self._traces.leave(self._kind.resource, self._ref, pin, incident_id)
+    async def leave_trace(self, pin: Pin) -> None:
+        await self._traces.leave(self._kind.resource, self._ref, pin)
 
     async def _state(
         self, found: dict[str, Any], pointing: tuple[tuple[Owner, ...], str]
@@ -100,7 +100,7 @@ class TemplateWorkload:
         return state, known
 
     async def roll_back(self, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> str:
-        undo = Undo(self._client, self._kind, self._ref, pin, before_write=before_write, prepare=self._prepare)
+        undo = Undo(self._client, self._kind, self._ref, pin, before_write=before_write, prepare=self._prepare, clock=self._clock)
         return await insist(pin, undo.attempt)
 
     async def rollout(self, pin: Pin) -> RolloutStatus:

@@ -20,9 +20,9 @@ from responder.targets.strategy import room_of
 
 Object = Mapping[str, Any]
 
-AUTOSCALERS = Resource("autoscaling", "v2", "horizontalpodautoscalers")
-BUDGETS = Resource("policy", "v1", "poddisruptionbudgets")
-QUOTAS = Resource("", "v1", "resourcequotas")
+_AUTOSCALERS = ("autoscaling", "horizontalpodautoscalers")
+_BUDGETS = ("policy", "poddisruptionbudgets")  # v1beta1 before Kubernetes 1.21; what is read of it is the same
+_QUOTAS = ("", "resourcequotas")
 _CONFIGS_AT_MOST = 30
 _CONTENTS = ("f:data", "f:binaryData", "f:stringData")
 
@@ -35,9 +35,9 @@ class Neighbourhood:
         self._ref = ref
         self._settings = settings
         self._lists = [
-            asyncio.create_task(_asked(client.list(AUTOSCALERS, ref.namespace))),
-            asyncio.create_task(_asked(self._unless(settings.disruption_budget, BUDGETS))),
-            asyncio.create_task(_asked(self._unless(settings.quota, QUOTAS))),
+            asyncio.create_task(_asked(self._list(*_AUTOSCALERS))),
+            asyncio.create_task(_asked(self._unless(settings.disruption_budget, *_BUDGETS))),
+            asyncio.create_task(_asked(self._unless(settings.quota, *_QUOTAS))),
         ]
 
     def let_go(self) -> None:
@@ -67,8 +67,12 @@ class Neighbourhood:
             unreadable={word: text for word, text in why.items() if text},
         )
 
-    async def _unless(self, concern: Concern, resource: Resource) -> list[dict[str, Any]]:
-        return [] if concern is Concern.IGNORE else await self._client.list(resource, self._ref.namespace)
+    async def _unless(self, concern: Concern, group: str, plural: str) -> list[dict[str, Any]]:
+        return [] if concern is Concern.IGNORE else await self._list(group, plural)
+
+    async def _list(self, group: str, plural: str) -> list[dict[str, Any]]:
+        version = await self._client.known_version(group) if group else "v1"
+        return await self._client.list(Resource(group, version, plural), self._ref.namespace) if version else []
 
     async def _configs(self, references: Mapping[str, Mapping[str, bool]]) -> dict[str, Config]:
         if self._settings.changed_config is Concern.IGNORE:

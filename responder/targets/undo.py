@@ -16,10 +16,12 @@ from responder.clients.kubernetes import KubernetesClient
 from responder.domain.target import WorkloadRef
 from responder.domain.version import Pin, Version
 from responder.errors import PermanentError, RefusedError, TemporaryError
+from responder.ports import Clock
 from responder.targets import revision as kept
 from responder.targets import template as templates
 from responder.targets.kinds import Templates
 from responder.targets.revision import Revision
+from responder.targets.trace import annotating
 
 _ATTEMPTS = 6
 _ASKED_WAIT_LIMIT_SECONDS = 5.0
@@ -43,7 +45,10 @@ async def insist(pin: Pin, attempt: Callable[[], Awaitable[str]]) -> str:
 
 
 class Undo:
-    """prepare: awaited with the workload after the intent is written, right before the change; says what people should know."""
+    """prepare: awaited with the workload after the intent is written, right before the change; says what people should know.
+
+    clock: for the annotation that tells who did it; None leaves none.
+    """
 
     def __init__(
         self,
@@ -54,6 +59,7 @@ class Undo:
         *,
         before_write: Callable[[], Awaitable[None]],
         prepare: Prepare,
+        clock: Clock | None = None,
     ) -> None:
         self._client = client
         self._kind = kind
@@ -61,6 +67,7 @@ class Undo:
         self._pin = pin
         self._before_write = before_write
         self._prepare = prepare
+        self._clock = clock
         self._told = False
         self._sent = False
         self._prepared = ""
@@ -113,6 +120,7 @@ class Undo:
             {"op": "test", "path": "/metadata/uid", "value": found["metadata"]["uid"]},
             {"op": "test", "path": "/metadata/generation", "value": found["metadata"]["generation"]},
             {"op": "replace", "path": "/spec/template", "value": target.template},
+            *(annotating(found, self._pin, self._clock()) if self._clock else ()),
         ]
         await self._rehearse(operations, target)
         if not self._told:
