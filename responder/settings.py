@@ -18,16 +18,6 @@ from responder.errors import SettingsError
 
 PREFIX = "RESPONDER_"
 
-# Named by the design and not built yet: refused plainly, rather than accepted and without effect.
-NOT_YET = frozenset(
-    {
-        "TOKENS_FILE",
-        "SLACK_BOT_TOKEN",
-        "SLACK_CHANNEL",
-        "SLACK_API_URL",
-        "SLACK_SIGNING_SECRET",
-    }
-)
 # Kubernetes puts these into every container beside a Service named `responder`; they are nobody's wish.
 _SERVICE_LINK = re.compile(r"RESPONDER_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?)")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
@@ -117,6 +107,9 @@ class Settings(BaseModel):
     alertmanager_url: where alerts are looked at a second time: every replica, with commas between.
     prometheus_url: who is asked for numbers; a secret because it may hold a password. prometheus_token: sent as bearer.
     argocd_url, argocd_token: where applications are rolled back, and as whom.
+    tokens_file: named people and tools, see `web.people_file`. commands_per_minute: of each of them; 0 for no limit.
+    slack_…: either a webhook, or a bot's token and channel; the signing secret takes buttons and slash commands.
+    slack_api_url: base address as Slack documents it, ending in `/api`.
     sentry_legacy_token: end of the secret address `/webhooks/sentry/legacy/<token>`.
     statuspage_url: base address as Statuspage documents it, ending in `/v1`. pagerduty_url: the host alone.
     smtp_url: `smtp[s]://user:password@host:port?from=…&starttls=yes|no&ca=file`; see `clients.smtp`.
@@ -133,6 +126,8 @@ class Settings(BaseModel):
     webhook_token: Token | None = None
     operator_token: Token | None = None
     viewer_token: Token | None = None
+    tokens_file: Path | None = None
+    commands_per_minute: Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=1_000_000)] = 300
     sentry_client_secret: SecretStr | None = None
     sentry_legacy_token: PathToken | None = None
     grafana_secret: SecretStr | None = None
@@ -143,6 +138,10 @@ class Settings(BaseModel):
     argocd_url: HttpUrl | None = None
     argocd_token: Token | None = None
     slack_webhook_url: Annotated[SecretStr, AfterValidator(_secret_http_url)] | None = None
+    slack_bot_token: Token | None = None
+    slack_channel: str | None = None
+    slack_api_url: HttpUrl = "https://slack.com/api"
+    slack_signing_secret: SecretStr | None = None
     statuspage_api_key: Token | None = None
     statuspage_page_id: str | None = None
     statuspage_url: HttpUrl = "https://api.statuspage.io/v1"
@@ -178,7 +177,7 @@ class Settings(BaseModel):
 
     @property
     def has_tokens(self) -> bool:
-        return any((self.webhook_token, self.operator_token, self.viewer_token))
+        return any((self.webhook_token, self.operator_token, self.viewer_token, self.tokens_file))
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for redaction."""
@@ -200,6 +199,8 @@ SECRETS = frozenset(
         "prometheus_token",
         "argocd_token",
         "slack_webhook_url",
+        "slack_bot_token",
+        "slack_signing_secret",
         "statuspage_api_key",
         "pagerduty_routing_key",
         "smtp_url",
@@ -278,9 +279,7 @@ def _take(variable: str, text: str, values: dict[str, str], problems: list[str],
         name, from_file = name.removesuffix("_file"), True
     if bare in OF_THE_CLIENT:
         return
-    if bare in NOT_YET or bare.removesuffix("_FILE") in NOT_YET:
-        problems.append(f"{variable}: not supported yet by this version")
-    elif name not in Settings.model_fields or variable != variable.upper():
+    if name not in Settings.model_fields or variable != variable.upper():
         problems.append(f"{variable}: no such setting{_hint(bare)}")
     elif from_file and _variable(name) in environ:
         problems.append(f"{variable}: set either this or {_variable(name)}, not both")
@@ -331,11 +330,21 @@ def _combination_problems(settings: Settings, values: Mapping[str, str]) -> list
         problems.append(f"{_variable('argocd_token')}: missing; Argo CD needs both its address and a token")
     if settings.prometheus_token and settings.prometheus_url and urlsplit(settings.prometheus_url.get_secret_value()).username:
         problems.append(f"{_variable('prometheus_token')}: the address holds a user already; use one of the two")
-    tokens_given = any(name in values for name in ("webhook_token", "operator_token", "viewer_token"))
+    if settings.slack_webhook_url and settings.slack_bot_token:
+        problems.append(f"{_variable('slack_bot_token')}: set either this or {_variable('slack_webhook_url')}, not both")
+    if bool(settings.slack_bot_token) != bool(settings.slack_channel):
+        missing = "slack_channel" if settings.slack_bot_token else "slack_bot_token"
+        if missing not in values:
+            problems.append(f"{_variable(missing)}: missing; Slack's API needs both a bot token and a channel")
+    if settings.slack_signing_secret and not settings.tokens_file and "tokens_file" not in values:
+        problems.append(
+            f"{_variable('tokens_file')}: missing; who presses buttons in Slack must be named there (`slack: U…`), or nobody may"
+        )
+    tokens_given = any(name in values for name in ("webhook_token", "operator_token", "viewer_token", "tokens_file"))
     if not tokens_given and not is_loopback(settings.host):
         problems.append(
             f"{_variable('host')}: without tokens only a loopback address is served; set RESPONDER_WEBHOOK_TOKEN and "
-            "RESPONDER_OPERATOR_TOKEN (each also as …_FILE), or leave the host at 127.0.0.1"
+            "RESPONDER_OPERATOR_TOKEN (each also as …_FILE) or RESPONDER_TOKENS_FILE, or leave the host at 127.0.0.1"
         )
     return problems
 

@@ -52,8 +52,8 @@ from responder.engine.ledger_keeper import LedgerKeeper
 from responder.engine.orders import Orders
 from responder.engine.outbox import DeliveryOutcome, OutboxWorker
 from responder.engine.preview import Previewer
-from responder.engine.readings import Reader
 from responder.engine.proofs import proofs
+from responder.engine.readings import Reader
 from responder.engine.reload import Reloader, RulebookInForce
 from responder.engine.restraint import Restraint
 from responder.engine.runner import StepRunner
@@ -70,6 +70,8 @@ from responder.telemetry import Metrics, build_metrics
 from responder.web.admission import SenderSecrets
 from responder.web.app import build_app
 from responder.web.listener import listen, url_of
+from responder.web.people_file import PeopleFile, read_people
+from responder.web.rate import CommandRate
 from responder.web.rules import reload_document, rule_rows
 from responder.web.server import server_config
 from responder.web.services import PeopleServices, WebServices
@@ -77,6 +79,7 @@ from responder.web.tokens import Tokens
 
 _log = structlog.get_logger(__name__)
 _GAUGES_EVERY = timedelta(seconds=15)
+_TOKENS_LOOKED_AT_EVERY = timedelta(seconds=2)
 _MAINTENANCE_EVERY = timedelta(hours=1)
 _ANSWERS_KEPT_FOR = timedelta(days=1)  # a command repeated later than this is a new one
 _ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no letters that look like digits
@@ -201,11 +204,13 @@ class _Tasks:
         metrics: Metrics,
         *,
         checkpoints: CheckpointKeeper,
+        people_file: PeopleFile | None,
     ) -> None:
         self._service = service
         self._outbox = outbox
         self._keeper = keeper
         self._checkpoints = checkpoints
+        self._people_file = people_file
         self._settings = settings
         self._metrics = metrics
         self.ready = asyncio.Event()
@@ -246,6 +251,9 @@ class _Tasks:
             group.create_task(self._outbox.run(), name="outbox")
             group.create_task(self._keeper.run(service.rulebook.targets), name="ledger")
             group.create_task(self._checkpoints.run(), name="checkpoints")
+            if self._people_file is not None:
+                look = self._every(_TOKENS_LOOKED_AT_EVERY, self._people_file.look, first=_TOKENS_LOOKED_AT_EVERY)
+                group.create_task(look, name="tokens")
             group.create_task(self._every(_GAUGES_EVERY, self._count, first=timedelta(0)), name="gauges")
             group.create_task(self._every(_MAINTENANCE_EVERY, self._maintain, first=_MAINTENANCE_EVERY), name="maintenance")
 
@@ -295,6 +303,8 @@ class _Parts:
         self._database = database
         self._workloads = workloads
         self._metrics = metrics
+        self._tokens = _tokens(settings)
+        self._people_file = PeopleFile(settings.tokens_file, self._tokens) if settings.tokens_file else None
         self._decisions = {kind: metrics.decisions.labels(kind.value) for kind in DecisionKind}
 
     def assemble(
@@ -432,7 +442,9 @@ class _Parts:
         app = build_app(replace(self._web(brain, desk, reloader, people, previewer), guards=view))
         server = _Server(server_config(app, host=self._settings.host, port=self._settings.port))
         service = Service(url_of(listener), reloader, database, brain, desk, started, server, reader)
-        return service, _Tasks(service, outbox, keeper, self._settings, metrics, checkpoints=checkpoints)
+        return service, _Tasks(
+            service, outbox, keeper, self._settings, metrics, checkpoints=checkpoints, people_file=self._people_file
+        )
 
     def _second_look(self, http: httpx.AsyncClient, evaluator: Callable[[], Evaluator]) -> SecondLook | None:
         if not self._settings.alertmanager_url:
@@ -475,7 +487,8 @@ class _Parts:
             journal=self._database.journal,
             incidents=self._database.incidents,
             clock=wall_clock,
-            tokens=_tokens(self._settings),
+            tokens=self._tokens,
+            command_rate=CommandRate(self._settings.commands_per_minute),
             sender_secrets=_sender_secrets(self._settings),
             metrics=self._metrics,
             targets=self._targets,
@@ -488,10 +501,17 @@ class _Parts:
             render_report=render_report,
             report_document=report_document,
             progress_of=desk.progress_of,
-            reload=lambda: reload_document(reloader),
+            reload=lambda: self._reload(reloader),
             people=people,
             previewer=previewer,
         )
+
+    async def _reload(self, reloader: Reloader) -> Mapping[str, object]:
+        """Rulebook and tokens file. Raises RulebookError, JournalUnavailableError or SettingsError."""
+        document = await reload_document(reloader)
+        if self._people_file is not None:
+            self._people_file.read()
+        return document
 
     def _targets(self) -> Mapping[str, Target]:
         return self._in_force.rulebook.targets
@@ -527,8 +547,13 @@ def warn_about_prometheus(rulebook: Rulebook, settings: Settings) -> None:
 
 
 def _tokens(settings: Settings) -> Tokens:
+    """Raises SettingsError when the tokens file can't be used."""
     return Tokens.of(
-        webhook=_text(settings.webhook_token), viewer=_text(settings.viewer_token), operator=_text(settings.operator_token)
+        webhook=_text(settings.webhook_token),
+        viewer=_text(settings.viewer_token),
+        operator=_text(settings.operator_token),
+        named=read_people(settings.tokens_file) if settings.tokens_file else None,
+        clock=wall_clock,
     )
 
 

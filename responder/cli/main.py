@@ -32,6 +32,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "suppress": ("responder.cli.commands", "suppress"),
     "hold": ("responder.cli.commands", "hold"),
     "audit": ("responder.cli.commands", "audit"),
+    "token": ("responder.cli.token", "token"),
 }
 
 

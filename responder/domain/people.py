@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -12,14 +12,22 @@ from responder.domain.matcher import Matcher, all_match
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who gives a command. name: of the token's owner. roles: words that a rule's `approve: {by: …}` may name as well."""
+    """Who gives a command. name: of the token's owner. roles: words that a rule's `approve: {by: …}` may name as well.
+
+    targets: names of those that the commands may concern, None for all.
+    """
 
     name: str
     roles: frozenset[str] = frozenset()
+    targets: frozenset[str] | None = None
 
     def is_among(self, names: tuple[str, ...]) -> bool:
         """Whether this one is meant by a list of people and roles; () means everybody."""
         return not names or self.name in names or bool(self.roles & set(names))
+
+    def beyond(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of these targets that are not this one's; "" is what is no declared target, and only without a limit allowed."""
+        return () if self.targets is None else tuple(dict.fromkeys(name for name in names if name not in self.targets))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ A command that does not apply says what state things are in. The same command by
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -15,9 +15,10 @@ from typing import TypeVar
 import structlog
 
 from responder.domain.incident import OPEN_STATUSES, Approval, Incident, IncidentStatus, Word, said_by
-from responder.domain.matcher import Matcher
+from responder.domain.matcher import Matcher, MatchOperator
 from responder.domain.notification import Moment
 from responder.domain.people import Actor, AuditEntry, Hold, Suppression
+from responder.domain.plan import Plan
 from responder.engine.approvals import answered, open_approvals
 from responder.engine.brain import Brain
 from responder.engine.desk import IncidentDesk, Tell
@@ -30,6 +31,10 @@ _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 _KINDS = {"approve": "approved", "reject": "rejected", "cancel": "cancel_asked", "acknowledge": "acknowledged"}
 """Events by the command that makes them."""
+
+
+EVERYTHING = ""
+"""In the place of a target's name: what concerns all of them, or none that is declared."""
 
 
 class _NothingToDoError(Exception):
@@ -125,8 +130,10 @@ class Commands:
         self, incident_id: str, actor: Actor, action: str, text: str, edit: Callable[[Incident], Incident]
     ) -> Incident:
         async def work() -> Incident:
-            if await self._desk.get(incident_id) is None:
+            known = await self._desk.get(incident_id)
+            if known is None:
                 raise NotFoundError("no incident has this id")
+            check_scope(actor, _concerned(known, action))
             # Who presses a button wants to see that it was heard, and the others who it was.
             told = [Tell(Moment.NOTICE, f"{text[:1].upper()}{text[1:]}.", closes=False)]
             try:
@@ -148,7 +155,12 @@ class Commands:
         now = self._clock()
         made = Suppression(self._suppression_id(actor, key, now), tuple(matchers), until, reason, actor.name, now)
         what = f"suppress {', '.join(map(str, matchers))} until {until.isoformat()}: {reason}"
-        suppression = await self._audit.noting(actor, "suppress", made.id, what, lambda: self._restraint.suppress(made))
+
+        async def work() -> Suppression:
+            check_scope(actor, _covered(matchers))
+            return await self._restraint.suppress(made)
+
+        suppression = await self._audit.noting(actor, "suppress", made.id, what, work)
         await self._brain.look_again()
         return suppression
 
@@ -156,6 +168,8 @@ class Commands:
         word = Word(actor.name, self._clock(), reason)
 
         async def work() -> Suppression:
+            known = next((one for one in self.suppressions() if one.id == suppression_id), None)
+            check_scope(actor, _covered(known.matchers) if known else ())
             ended = await self._restraint.end(suppression_id, word)
             if ended is None:
                 raise NotFoundError("no suppression in force has this id")
@@ -185,11 +199,43 @@ class Commands:
         """The same word again changes nothing: the first one's reason stays."""
         turned = Hold(held, reason, actor.name, self._clock())
         what = said_by("held" if held else "let go", Word(actor.name, self._clock(), reason))
-        hold = await self._audit.noting(
-            actor, "hold" if held else "release", "hold", what, lambda: self._restraint.turn_hold(turned)
-        )
+
+        async def work() -> Hold:
+            check_scope(actor, (EVERYTHING,))
+            return await self._restraint.turn_hold(turned)
+
+        hold = await self._audit.noting(actor, "hold" if held else "release", "hold", what, work)
         await self._brain.look_again()
         return hold
+
+
+def check_scope(actor: Actor, concerned: Iterable[str]) -> None:
+    """Raises DeniedError when a command concerns targets beyond those of its giver."""
+    beyond = actor.beyond(concerned)
+    if beyond:
+        what = " and ".join(name or "more than single targets" for name in beyond)
+        raise DeniedError(f"{actor.name} may not: it concerns {what}, and {actor.name}'s word counts for {_listed(actor)} only")
+
+
+def targets_of(plan: Plan | None, own: str) -> list[str]:
+    """Names of all targets that the steps of a plan speak of, the incident's own first."""
+    steps = plan.walk() if plan is not None else ()
+    return list(dict.fromkeys((own, *(str(step.parameters.get("target") or own) for step in steps))))
+
+
+def _concerned(incident: Incident, action: str) -> list[str]:
+    """A yes has everything done that the plan does; any other word concerns the incident as a whole."""
+    return targets_of(incident.plan, incident.target) if action == "approve" else [incident.target]
+
+
+def _covered(matchers: Sequence[Matcher]) -> list[str]:
+    """What a suppression can concern: one target if it names one, else everything."""
+    named = [one.value for one in matchers if one.name == "target" and one.operator is MatchOperator.EQUAL and one.value]
+    return named[:1] or [EVERYTHING]
+
+
+def _listed(actor: Actor) -> str:
+    return ", ".join(sorted(actor.targets or ())) or "nothing"
 
 
 def _answer(

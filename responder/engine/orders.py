@@ -15,7 +15,7 @@ from responder.domain.rulebook import Rulebook, Severity
 from responder.domain.version import Pin
 from responder.engine.admission import Admission, Judgement
 from responder.engine.brain import Brain
-from responder.engine.commands import AuditLog
+from responder.engine.commands import AuditLog, check_scope, targets_of
 from responder.engine.desk import IncidentDesk, Tell
 from responder.engine.restraint import Restraint
 from responder.errors import InvalidInputError, NotFoundError, RefusedError
@@ -96,7 +96,7 @@ class Orders:
         Raises NotFoundError or InvalidInputError (naming the field), BusyError, GuardsError, or RefusedError for a hold.
         """
         what = _describe(request)
-        return await self._audit.noting(actor, "rollback", request.target, what, lambda: self._force(request, key))
+        return await self._audit.noting(actor, "rollback", request.target, what, lambda: self._force(request, actor, key))
 
     async def preview(self, request: RollbackRequest) -> Preview:
         """What `force` would do now. Nothing is changed. Raises NotFoundError or InvalidInputError."""
@@ -114,8 +114,9 @@ class Orders:
             request, plan, judgement.verdicts, judgement.pins, tuple(dict.fromkeys(refusals)), may_override, judgement.observed
         )
 
-    async def _force(self, request: RollbackRequest, key: str) -> Incident:
+    async def _force(self, request: RollbackRequest, actor: Actor, key: str) -> Incident:
         draft = self._draft(request, key)
+        check_scope(actor, targets_of(draft.plan, request.target))
         if key and (known := await self._incidents.find(draft.identity)) is not None:
             return known
         if self._restraint.hold.held:

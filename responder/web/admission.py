@@ -81,7 +81,7 @@ def by_grafana_signature(secret: bytes | None, tokens: Tokens) -> Admission:
         if secret is None:
             tokens.admit(_with_bearer(given), SENDERS)
         elif GRAFANA_SIGNATURE not in given:
-            if not SENDERS & tokens.by_role.keys():
+            if not tokens.takes(SENDERS):
                 raise _refused("missing: only signed deliveries are taken", "X-Grafana-Alerting-Signature")
             tokens.admit(_with_bearer(given), SENDERS)
 

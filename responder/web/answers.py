@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from responder.web.problems import Problem
-from responder.web.tokens import OPERATORS, READERS, Role, Tokens
+from responder.web.tokens import READERS, Role, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,8 @@ def json_answer(document: Mapping[str, object], status: int = 200, headers: Mapp
 
 
 def for_readers(tokens: Tokens, endpoint: Endpoint) -> Endpoint:
-    """The endpoint behind a viewer's or an operator's token."""
+    """The endpoint behind the token of whoever may read."""
     return _behind(tokens, READERS, endpoint)
-
-
-def for_operators(tokens: Tokens, endpoint: Endpoint) -> Endpoint:
-    """The endpoint behind an operator's token."""
-    return _behind(tokens, OPERATORS, endpoint)
 
 
 def _behind(tokens: Tokens, roles: frozenset[Role], endpoint: Endpoint) -> Endpoint:

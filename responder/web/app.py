@@ -15,15 +15,17 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from responder import __version__
-from responder.errors import NotFoundError, ResponderError, RulebookError
-from responder.web.answers import for_operators, for_readers, json_answer
+from responder.errors import NotFoundError, ResponderError, RulebookError, SettingsError
+from responder.web.answers import for_readers, json_answer
 from responder.web.commands import command_routes
 from responder.web.documents import target_document, versions_document
+from responder.web.gate import CommandGate
 from responder.web.guards import guard_routes
 from responder.web.incidents import incident_routes
 from responder.web.plans import plan_routes
 from responder.web.problems import INTERNAL, Problem, ProblemError, problem_of
 from responder.web.services import WebServices
+from responder.web.tokens import ADMINS
 from responder.web.webhooks import Webhooks
 
 _SECURITY_HEADERS = {
@@ -112,14 +114,24 @@ def _service_routes(services: WebServices) -> list[Route]:
     async def rules(_request: Request) -> Response:
         return json_answer({"rules": list(services.rules_state())})
 
-    async def reload(_request: Request) -> Response:
+    gate = CommandGate(services)
+
+    async def reload(request: Request) -> Response:
+        actor = await gate.admit(request, ADMINS)
         if services.reload is None:
             raise NotFoundError("this service can't reload its rulebook")
         try:
-            return json_answer(await services.reload())
+            if gate.audit is None:
+                return json_answer(await services.reload())
+            return json_answer(await gate.audit.noting(actor, "reload", "rulebook", "read the rulebook again", services.reload))
         except RulebookError as error:
             raise Problem(
                 422, "the rulebook can't be used; the one before stays in force", problems=error.problems
+            ).error() from error
+        except SettingsError as error:
+            problems = tuple(str(error).splitlines())
+            raise Problem(
+                422, "the tokens file can't be used; the one before stays in force", problems=problems
             ).error() from error
 
     return [
@@ -129,7 +141,7 @@ def _service_routes(services: WebServices) -> list[Route]:
         Route("/metrics", metrics, methods=["GET"]),
         Route("/openapi.json", openapi, methods=["GET"]),
         Route("/v1/rules", for_readers(services.tokens, rules), methods=["GET"]),
-        Route("/-/reload", for_operators(services.tokens, reload), methods=["POST"]),
+        Route("/-/reload", reload, methods=["POST"]),
     ]
 
 

@@ -35,6 +35,7 @@ from responder.web.documents import (
     preview_document,
     suppression_document,
 )
+from responder.web.gate import CommandGate
 from responder.web.problems import Problem, ProblemError, problem_of
 from responder.web.services import PeopleServices, WebServices
 from responder.web.tokens import OPERATORS
@@ -93,10 +94,10 @@ def command_routes(services: WebServices) -> list[Route]:
     people = services.people
     if people is None:
         return []
-    repeats = Repeats(people.people, services.clock)
+    repeats, gate = Repeats(people.people, services.clock), CommandGate(services)
 
     def command(path: str, method: str, work: Command) -> Route:
-        return Route(path, _command(services, repeats, work), methods=[method])
+        return Route(path, _command(gate, repeats, work), methods=[method])
 
     def reading(path: str, endpoint: Endpoint) -> Route:
         return Route(path, for_readers(services.tokens, endpoint), methods=["GET"])
@@ -113,9 +114,9 @@ def command_routes(services: WebServices) -> list[Route]:
     ]
 
 
-def _command(services: WebServices, repeats: Repeats, work: Command) -> Endpoint:
+def _command(gate: CommandGate, repeats: Repeats, work: Command) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        actor = services.tokens.admit(dict(request.scope["headers"]), OPERATORS)
+        actor = await gate.admit(request, OPERATORS)
         key = _key(request)
         document = await read_document(request)
         digest = digest_of(request.method, request.url.path, document)

@@ -17,7 +17,7 @@ from responder.web.plans import PreviewBody
 
 Schema = Mapping[str, Any]
 _MODE: JsonSchemaMode = "validation"
-_NOBODY, _SENDER, _READER, _OPERATOR = "nobody", "sender", "reader", "operator"
+_NOBODY, _SENDER, _READER, _OPERATOR, _ADMIN = "nobody", "sender", "reader", "operator", "admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ OPERATIONS: Sequence[Operation] = (
     Operation("get", "/readyz", "Whether it can do its work", _NOBODY, refusals=(503,)),
     Operation("get", "/metrics", "Metrics in Prometheus' text format", _NOBODY),
     Operation("get", "/openapi.json", "This document", _NOBODY),
-    Operation("post", "/-/reload", "Read the rulebook again", _OPERATOR, refusals=(422,)),
+    Operation("post", "/-/reload", "Read the rulebook and the tokens file again", _ADMIN, refusals=(422,)),
     Operation("get", "/v1/targets", "The declared targets"),
     Operation("get", "/v1/targets/{target}/versions", "What a target runs and can go back to", refusals=(404, 502)),
     Operation("get", "/v1/targets/{target}/guards", "How each guard of a target would decide right now", refusals=(404,)),
@@ -146,6 +146,7 @@ def _answers(one: Operation) -> dict[str, Any]:
     usual = {400, 413, 415} if one.body is not None or one.who == _SENDER else set()
     usual |= {401, 403} if one.who != _NOBODY else set()
     usual |= {422} if one.is_command else set()
+    usual |= {429} if one.who in (_OPERATOR, _ADMIN) else set()
     usual |= {503} if one.path not in ("/", "/healthz", "/metrics", "/openapi.json") else set()
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for status in sorted(usual | set(one.refusals)):
@@ -167,6 +168,7 @@ _REFUSALS = {
     413: "Too large",
     415: "Not JSON",
     422: "The key was used for another command, or the rulebook is wrong",
+    429: "Too many commands in a row; `Retry-After` says when to come again",
     502: "The service lacks a right there",
     503: "Not now; try again",
 }

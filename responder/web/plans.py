@@ -15,6 +15,7 @@ from responder.engine.preview import PlanPreview, StepPreview
 from responder.web.answers import json_answer
 from responder.web.bodies import Body, Name, Text, read_body, read_document
 from responder.web.documents import Document, preview_document
+from responder.web.gate import CommandGate
 from responder.web.services import WebServices
 from responder.web.tokens import OPERATORS
 
@@ -39,9 +40,10 @@ def plan_routes(services: WebServices) -> list[Route]:
     previewer = services.previewer
     if previewer is None:
         return []
+    gate = CommandGate(services)
 
     async def preview(request: Request) -> Response:
-        actor = services.tokens.admit(dict(request.scope["headers"]), OPERATORS)
+        actor = await gate.admit(request, OPERATORS)
         body = read_body(PreviewBody, await read_document(request))
         order = Order(
             by=actor.name,

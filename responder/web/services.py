@@ -17,6 +17,7 @@ from responder.engine.orders import Orders
 from responder.engine.preview import Previewer
 from responder.ports import Clock, Incidents, Journal, People
 from responder.web.admission import SenderSecrets
+from responder.web.rate import CommandRate
 from responder.web.tokens import Tokens
 
 
@@ -77,6 +78,7 @@ class WebServices:
     people: PeopleServices | None = None
     previewer: Previewer | None = None
     guards: GuardView | None = None
+    command_rate: CommandRate = field(default_factory=lambda: CommandRate(0))
     sender_secrets: SenderSecrets = field(default_factory=SenderSecrets)
     body_limit: int = 16 * 1024 * 1024
     body_within: timedelta = timedelta(seconds=30)

@@ -1,29 +1,47 @@
-"""Who may do what: bearer tokens and their roles."""
+"""Who may do what: bearer tokens, their holders and roles. Tokens are kept as digests only."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
+from hashlib import sha256
 from hmac import compare_digest
 from ipaddress import ip_address
 
 from responder.domain.people import Actor
+from responder.ports import Clock
 from responder.web.problems import Problem
 
 
 class Role(StrEnum):
     WEBHOOK = "webhook"
     VIEWER = "viewer"
-    OPERATOR = "operator"
+    RESPONDER = "responder"
+    ADMIN = "admin"
 
 
 SENDERS = frozenset({Role.WEBHOOK})
-READERS = frozenset({Role.VIEWER, Role.OPERATOR})
-OPERATORS = frozenset({Role.OPERATOR})
+READERS = frozenset({Role.VIEWER, Role.RESPONDER, Role.ADMIN})
+OPERATORS = frozenset({Role.RESPONDER, Role.ADMIN})
+ADMINS = frozenset({Role.ADMIN})
 
-_LOCAL = Actor("local", frozenset(role.value for role in Role))
+OPERATOR = "operator"
+"""Name of who shows RESPONDER_OPERATOR_TOKEN, an administrator."""
+
+_IMPLIED: Mapping[Role, frozenset[str]] = {
+    Role.WEBHOOK: frozenset({"webhook"}),
+    Role.VIEWER: frozenset({"viewer"}),
+    Role.RESPONDER: frozenset({"responder", "viewer"}),
+    Role.ADMIN: frozenset({"admin", "responder", "viewer"}),
+}
+_WEAKEST_FIRST = tuple(Role)
+RESERVED = frozenset({"local", "nobody", OPERATOR, *Role})
+"""Names that nobody can have: they mean roles, or those without a name of their own."""
+
+LOCAL = Actor("local", frozenset({OPERATOR, *Role}))
 """Whoever is at this machine, when there are no tokens."""
 
 _CHALLENGE = (("WWW-Authenticate", 'Bearer realm="responder"'),)
@@ -31,35 +49,129 @@ _WRONG = (("WWW-Authenticate", 'Bearer realm="responder", error="invalid_token"'
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
-    """The tokens in force. Without any, the service is bound to loopback and open there."""
+class Holder:
+    """A person or a tool. digests: SHA-256 of its tokens, () for one that only comes by Slack.
 
-    by_role: Mapping[Role, bytes]
+    targets: what its commands may concern, None for everything. expires: from when on its tokens, and it by Slack, are refused.
+    slack: its user id there, "" when it has none.
+    """
+
+    name: str
+    role: Role
+    digests: tuple[bytes, ...] = field(default=(), repr=False)
+    targets: frozenset[str] | None = None
+    expires: datetime | None = None
+    slack: str = ""
+
+    @property
+    def actor(self) -> Actor:
+        words = _IMPLIED[self.role] | ({OPERATOR} if self.name == OPERATOR else set())
+        return Actor(self.name, words, self.targets)
+
+    def has(self, digest: bytes) -> bool:
+        """Whether it is the digest of one of its tokens. Every one is compared, so that the time taken tells nothing."""
+        found = False
+        for one in self.digests:
+            found |= compare_digest(one, digest)
+        return found
+
+    def is_over(self, now: datetime) -> bool:
+        return self.expires is not None and now >= self.expires
+
+
+def digest_of(token: str | bytes) -> bytes:
+    """What is kept of a token. One round is enough: ours are 32 bytes of chance, which nobody can try out."""
+    return sha256(token.encode() if isinstance(token, str) else token).digest()
+
+
+def _long_ago() -> datetime:
+    return datetime.min.replace(tzinfo=UTC)
+
+
+class Tokens:
+    """The tokens in force: those of the settings, and those of named holders, who can be replaced while it is in use.
+
+    Where nothing says who may come in, the service is bound to loopback and open there (`is_open`).
+    """
+
+    def __init__(
+        self, fixed: Sequence[Holder] = (), named: Sequence[Holder] = (), *, clock: Clock = _long_ago, is_open: bool = False
+    ) -> None:
+        self._fixed = tuple(fixed)
+        self._named = tuple(named)
+        self._clock = clock
+        self.is_open = is_open
 
     def __repr__(self) -> str:
-        return f"Tokens({', '.join(sorted(self.by_role))})"
+        return f"Tokens({', '.join(sorted(one.name for one in self._holders))})"
 
     @classmethod
-    def of(cls, *, webhook: str | None = None, viewer: str | None = None, operator: str | None = None) -> Tokens:
-        given = {Role.WEBHOOK: webhook, Role.VIEWER: viewer, Role.OPERATOR: operator}
-        return cls({role: token.encode() for role, token in given.items() if token})
+    def of(
+        cls,
+        *,
+        webhook: str | None = None,
+        viewer: str | None = None,
+        operator: str | None = None,
+        named: Sequence[Holder] | None = None,
+        clock: Clock | None = None,
+    ) -> Tokens:
+        """named: None when no file names any; an empty one lets nobody in. clock: needed for tokens that expire."""
+        if clock is None and any(one.expires is not None for one in named or ()):
+            raise ValueError("tokens that expire need a clock")
+        given = (("webhook", Role.WEBHOOK, webhook), ("viewer", Role.VIEWER, viewer), (OPERATOR, Role.ADMIN, operator))
+        fixed = [Holder(name, role, (digest_of(token),)) for name, role, token in given if token]
+        return cls(fixed, named or (), clock=clock or _long_ago, is_open=not fixed and named is None)
+
+    def name(self, holders: Sequence[Holder]) -> None:
+        """These are the named holders from now on."""
+        self._named = tuple(holders)
 
     def admit(self, headers: Mapping[bytes, bytes], roles: frozenset[Role]) -> Actor:
         """Who it is, when the request carries a token of one of the roles. Raises ProblemError otherwise."""
-        if not self.by_role:
+        holder = self.identify(headers, roles)
+        if holder is None:
+            return LOCAL
+        if holder.role not in roles:
+            raise forbidden(roles).error()
+        return holder.actor
+
+    def identify(self, headers: Mapping[bytes, bytes], roles: frozenset[Role]) -> Holder | None:
+        """Whose token the request carries; None for somebody at this machine when there are no tokens. Raises ProblemError (401).
+
+        roles: those of a token that stands for several are preferred that are among them.
+        """
+        if self.is_open:
             _admit_local(headers)
-            return _LOCAL
+            return None
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer" or not given:
             raise Problem(401, "a token is needed: Authorization: Bearer <token>", headers=_CHALLENGE).error()
-        given = given.strip()
-        # Every token is compared, so that the time taken tells nothing.
-        held = {role for role, token in self.by_role.items() if compare_digest(token, given)}
+        digest = digest_of(given.strip())
+        held = [holder for holder in self._holders if holder.has(digest)]
         if not held:
             raise Problem(401, "this token is not known", headers=_WRONG).error()
-        if not held & roles:
-            raise Problem(403, f"this token may not do that; it takes the token for: {', '.join(sorted(roles))}").error()
-        return Actor(min(held & roles).value, frozenset(role.value for role in held))
+        now = self._clock()
+        valid = [holder for holder in held if not holder.is_over(now)]
+        if not valid:
+            raise Problem(401, "this token has expired", headers=_WRONG).error()
+        return max(valid, key=lambda holder: (holder.role in roles, _WEAKEST_FIRST.index(holder.role)))
+
+    def takes(self, roles: frozenset[Role]) -> bool:
+        """Whether there is any token for one of these roles."""
+        return any(holder.role in roles for holder in self._holders)
+
+    def by_slack(self, user: str) -> Holder | None:
+        """Who this is at Slack, None for a stranger and for one whose time is over."""
+        found = next((holder for holder in self._named if user and holder.slack == user), None)
+        return None if found is None or found.is_over(self._clock()) else found
+
+    @property
+    def _holders(self) -> tuple[Holder, ...]:
+        return (*self._fixed, *self._named)
+
+
+def forbidden(roles: frozenset[Role]) -> Problem:
+    return Problem(403, f"this token may not do that; it takes the token for: {', '.join(sorted(roles))}")
 
 
 def _admit_local(headers: Mapping[bytes, bytes]) -> None:

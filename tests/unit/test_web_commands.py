@@ -33,6 +33,7 @@ class Played:
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     hold: Hold = field(default_factory=Hold)
     answers: dict[str, KeptAnswer] = field(default_factory=dict)
+    noted: list[AuditEntry] = field(default_factory=list)
 
     def _note(self, *call: object) -> None:
         self.calls.append(call)
@@ -83,6 +84,9 @@ class Played:
     async def audit(self, *, before: int | None = None, limit: int = 50) -> list[tuple[int, AuditEntry]]:
         self._note("audit", before, limit)
         return [(7, AuditEntry(NOW, "ann", "hold", "hold", "done", "held by ann"))] * min(limit, 1)
+
+    async def note(self, entry: AuditEntry) -> None:
+        self.noted.append(entry)
 
     async def kept_answer(self, key: str) -> KeptAnswer | None:
         return self.answers.get(key)
