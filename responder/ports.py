@@ -39,7 +39,8 @@ class Entry:
     """One journal entry. id: ascending, visible in order.
 
     signals: () for ticks; for ACTED a point event of our own whose key is the target; for READING one for each query, whose key
-    is the query: `value` is the number, None when there is none, and the annotation `why` says why.
+    is the query: `value` is the number, None when there is none, and the annotation `why` says why; with the annotation `silence`
+    nobody answered.
     """
 
     id: int

@@ -18,7 +18,7 @@ import httpx
 from responder.clients.http import Answer, exchange, redact
 from responder.domain.measurement import Measurement
 from responder.domain.wording import one_line
-from responder.errors import ResponderError
+from responder.errors import ResponderError, TemporaryError
 
 ANSWERS_WITHIN = timedelta(seconds=10)
 MAX_BODY = 1024 * 1024
@@ -26,6 +26,7 @@ _PATH = "/api/v1/query"
 _NAME = "Prometheus"
 _QUOTED = 200
 _NO_POST = frozenset({405, 501})  # what does not know POST is asked by GET, as Prometheus' own client does
+_NOT_SO_FAST = 429
 _HINTS = {401: "set RESPONDER_PROMETHEUS_TOKEN", 403: "the token lacks the right", 404: "is RESPONDER_PROMETHEUS_URL right?"}
 NOT_SET = "RESPONDER_PROMETHEUS_URL is not set, so nobody can be asked"
 
@@ -47,9 +48,10 @@ class PrometheusClient:
         try:
             answer = await self._ask(query)
         except ResponderError as error:
-            return Measurement(None, str(error))
+            return Measurement(None, str(error), is_silence=isinstance(error, TemporaryError))
         read = _read(answer)
-        return Measurement(read.number, one_line(redact(read.why, self._secrets), _QUOTED * 2), read.is_refused)
+        is_silence = read.number is None and (answer.status == _NOT_SO_FAST or answer.status >= 500)
+        return Measurement(read.number, one_line(redact(read.why, self._secrets), _QUOTED * 2), read.is_refused, is_silence)
 
     async def _ask(self, query: str) -> Answer:
         fields = {"query": query, "timeout": f"{self._answers_within.total_seconds():g}s"}

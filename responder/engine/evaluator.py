@@ -127,7 +127,8 @@ class Evaluator:
         return decisions
 
     def _take_reading(self, signal: Signal, now: datetime) -> list[Decision]:
-        told = Measurement(signal.value, signal.annotations.get("why", ""))
+        said = signal.annotations
+        told = Measurement(signal.value, said.get("why", ""), is_silence=measurements.SILENCE in said)
         decisions = self._membership.measurements.take(signal.key, signal.received_at, told, now)
         decisions += self._further
         self._further.clear()

@@ -4,7 +4,8 @@ A query is wanted while some alert or event is there whose rule asks it; what wa
 known by its text, so rules and groups that ask the same share the number, and a recording serves rules that were renamed since.
 
 Until the first answer, nobody knows and nobody is asked, for `PATIENCE` at most: asking takes a moment. Afterwards a number that
-is missing, or older than `LASTS`, is inconclusive.
+is missing, or older than `LASTS`, is inconclusive. Where nobody answers, the last number goes on counting until it is that old:
+one request that fails among many is no news, and must neither ask people nor begin `for` anew.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ PATIENCE = timedelta(seconds=15)
 QUERY_LIMIT = 10_000
 """Longest query in characters. Only labels make one so long."""
 WHY_LIMIT = 300
+SILENCE = "silence"
+"""Annotation of a reading that nobody answered."""
 
 _age = attrgetter("age")
 Judge = Callable[[Member, datetime, datetime], Decision | None]
@@ -43,6 +46,7 @@ Judge = Callable[[Member, datetime, datetime], Decision | None]
 class Wanted:
     """One query. number: finite; None, and why, when there is none. at: when it was asked; None while it is awaited.
 
+    why: with a number, why there is no newer one; "" when there is.
     wake: when the first answer is overdue, or the number is too old; None when there is none anyway.
     """
 
@@ -118,11 +122,14 @@ class Measurements:
             return []
         number = finite(told.number)
         why = "" if number is not None else one_line(told.why, WHY_LIMIT) or reasons.NOT_FINITE
+        if told.is_silence and one.number is not None:
+            one.why = why
+            return []
         return self._change(one, min(at, now), number, why, now)
 
     def wake(self, one: Wanted, at: datetime, now: datetime) -> list[Decision]:
         """The first answer is overdue, or the number is too old."""
-        why = reasons.NO_ANSWER if one.at is None else reasons.too_old(one.at, now)
+        why = reasons.NO_ANSWER if one.at is None else reasons.too_old(one.at, now, one.why)
         return self._change(one, at, None, why, now)
 
     def _change(self, one: Wanted, at: datetime, number: float | None, why: str, now: datetime) -> list[Decision]:

@@ -14,7 +14,7 @@ import structlog
 
 from responder.domain.measurement import Measurement
 from responder.domain.signal import Signal, SignalStatus
-from responder.engine.measurements import QUERY_LIMIT, ROUND
+from responder.engine.measurements import QUERY_LIMIT, ROUND, SILENCE
 from responder.errors import JournalUnavailableError
 from responder.ports import Clock, EntryKind, Journal, Prometheus
 
@@ -28,6 +28,8 @@ _TOO_LONG = Measurement(None, f"the query is longer than {QUERY_LIMIT} character
 def reading(query: str, asked: datetime, answered: datetime, told: Measurement) -> Signal:
     """An answer as an entry of the journal holds it; see `ports.Entry`."""
     why = {} if told.number is not None else {"why": told.why}
+    if told.is_silence:
+        why[SILENCE] = "true"
     labels = {"source": OURSELVES}
     return Signal(OURSELVES, query, SignalStatus.OCCURRED, labels, why, asked, answered, asked, value=told.number)
 

@@ -77,8 +77,8 @@ def _missing(member: Member, verdict: Verdict) -> str:
     return f"query {one_line(found[0].query, SHOWN_QUERY)} has no number ({found[0].why})"
 
 
-def too_old(at: datetime, now: datetime) -> str:
-    return f"nothing newer than that of {spell_time(at, now)} was heard"
+def too_old(at: datetime, now: datetime, why: str) -> str:
+    return f"nothing newer than that of {spell_time(at, now)} was heard{f': {why}' if why else ''}"
 
 
 def responds(first: Member, since: datetime, now: datetime, count: int, *, asking: bool) -> str:

@@ -134,7 +134,9 @@ def _told_by(sample: Sample) -> Measurement:
     if sample.number is not None:
         number = finite(parse_number(sample.number))
         return Measurement(number, "" if number is not None else f"the result is {sample.number}")
-    return Measurement(None, "Prometheus did not answer" if sample.word is Word.FAILED else "the result is empty")
+    if sample.word is Word.FAILED:
+        return Measurement(None, "Prometheus did not answer", is_silence=True)
+    return Measurement(None, "the result is empty")
 
 
 def _facts(form: ExpectForm) -> Iterator[tuple[str, str]]:

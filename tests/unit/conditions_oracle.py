@@ -89,6 +89,8 @@ class Answer:
 
 
 PATIENCE, LASTS = timedelta(seconds=15), timedelta(seconds=75)
+SILENCE = "silence"
+"""Instead of a number: nobody answered."""
 
 
 @dataclass
@@ -142,9 +144,14 @@ class Oracle:
             )
         return None
 
-    def read(self, query: str, number: float | None, now: datetime) -> list[Outcome]:
+    def read(self, query: str, number: float | str | None, now: datetime) -> list[Outcome]:
         """Prometheus answered. Only queries of alerts are known here, not those of point events."""
         found = self.pass_time(now)
+        if isinstance(number, str):  # the number before, if there is one, goes on counting
+            known = self.answers.get(query)
+            if known is None or known.number is not None:
+                return found
+            number = None
         if query in self.answers:
             self.answers[query].at, self.answers[query].number = now, number
             self.bases.add(now)

@@ -32,7 +32,7 @@ from responder.engine.evaluator import Evaluator
 from responder.engine.readings import reading
 from responder.engine.rule_table import RuleTable
 from responder.ports import Entry, EntryKind
-from tests.unit.conditions_oracle import Oracle, outcomes
+from tests.unit.conditions_oracle import SILENCE, Oracle, outcomes
 
 START = datetime(2026, 11, 21, 22, 55, 50, tzinfo=UTC)
 
@@ -144,7 +144,7 @@ class Step:
     signals: tuple[Signal, ...]
     restart: bool
     acted: bool
-    readings: tuple[tuple[str, float | None], ...] = ()
+    readings: tuple[tuple[str, float | str | None], ...] = ()
 
 
 @st.composite
@@ -155,7 +155,9 @@ def timelines(draw: st.DrawFn, *, distinct: bool = False) -> list[Step]:
     for _ in range(draw(st.integers(1, 14))):
         now += seconds(draw(st.sampled_from([1, 1, 2, 5, 10, 20, 30, 60, 200])))
         body = draw(st.lists(signals(fixed, now), max_size=3))
-        answers = draw(st.lists(st.tuples(st.sampled_from(QUERIES), st.sampled_from([0.01, 0.07, 0.2, None])), max_size=4))
+        answers = draw(
+            st.lists(st.tuples(st.sampled_from(QUERIES), st.sampled_from([0.01, 0.07, 0.2, None, SILENCE])), max_size=4)
+        )
         if distinct:
             body = list({signal.key: signal for signal in body}.values())
             answers = list(dict(answers).items())
@@ -181,8 +183,14 @@ def advance(evaluator: Evaluator, step: Step, *, eager: bool = True) -> list[Dec
 
 
 def answered(step: Step) -> Entry:
-    told = [(query, Measurement(number, "" if number is not None else "empty")) for query, number in step.readings]
-    return Entry(0, step.now, EntryKind.READING, tuple(reading(query, step.now, step.now, one) for query, one in told))
+    told = [reading(query, step.now, step.now, _told(number)) for query, number in step.readings]
+    return Entry(0, step.now, EntryKind.READING, tuple(told))
+
+
+def _told(number: float | str | None) -> Measurement:
+    if isinstance(number, str):
+        return Measurement(None, "nobody answered", is_silence=True)
+    return Measurement(number, "" if number is not None else "empty")
 
 
 def restarted(evaluator: Evaluator, rulebook: Rulebook) -> Evaluator:

@@ -108,6 +108,15 @@ async def test_reads(status: int, body: bytes, expected: float | str) -> None:
         assert expected in told.why
 
 
+@pytest.mark.parametrize(
+    ("status", "is_silence"), [(200, False), (400, False), (401, False), (422, False), (429, True), (502, True)]
+)
+async def test_a_server_that_can_not_answer_is_told_apart_from_an_answer_without_a_number(status: int, is_silence: bool) -> None:
+    told = await measure(lambda _: httpx.Response(status, content=success("vector", [])))
+    assert told.number is None
+    assert told.is_silence is is_silence
+
+
 async def test_a_wrong_query_is_told_apart() -> None:
     body = b'{"status":"error","errorType":"bad_data","error":"parse error: unclosed left parenthesis"}'
     told = await measure(lambda _: httpx.Response(400, content=body))
@@ -130,6 +139,7 @@ async def test_silence_is_a_reason(error: Exception, said: str) -> None:
     told = await measure(answer)
     assert told.number is None
     assert said in told.why
+    assert told.is_silence
     assert not told.is_refused
 
 

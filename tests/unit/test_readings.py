@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from responder.domain.condition import Baseline, ValueCondition
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.matcher import parse_matcher
@@ -24,6 +26,7 @@ from responder.ports import Entry, EntryKind
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 QUERY = 'errors{app="app"}'
 EMPTY = Measurement(None, "the result is empty")
+SILENCE = Measurement(None, "Prometheus can't be reached", is_silence=True)
 
 
 def at(seconds: float) -> datetime:
@@ -155,6 +158,41 @@ def test_a_number_lasts_for_two_and_a_half_rounds() -> None:
     assert "nothing newer than that of 12:00:00 UTC was heard" in course.why
     assert course.tell(100, 0.07) == ["wait"]
     assert course.evaluator.next_due() == at(175), "`for` counts anew, the next number lasts until then"
+
+
+@pytest.mark.parametrize("number", [0.07, 0.01])
+def test_while_nobody_answers_the_last_number_lasts_until_it_is_too_old(number: float) -> None:
+    course = Course(rulebook(hold=timedelta(0)))
+    course.send(0, alert())
+    course.tell(0, number)
+    assert course.tell(30, SILENCE) == []
+    assert course.tell(60, SILENCE) == []
+    assert course.evaluator.is_active("errors", "app") is (number > 0.05)
+    course.evaluator.restore(course.evaluator.snapshot())
+    assert course.tick(74) == []
+    assert course.tick(75) == ([] if number > 0.05 else ["respond asking notify"])
+    assert not course.evaluator.is_active("errors", "app")
+    assert "nothing newer than that of 12:00:00 UTC was heard: Prometheus can't be reached" in course.why
+
+
+def test_a_round_that_fails_does_not_begin_the_time_anew() -> None:
+    course = Course()
+    course.send(0, alert())
+    for seconds, told in ((0, 0.07), (30, SILENCE), (60, 0.08), (90, SILENCE)):
+        course.tell(seconds, told)
+    assert course.tick(120) == ["respond rollback"]
+
+
+def test_nobody_answering_is_no_first_answer_and_no_later_one() -> None:
+    course = Course(rulebook(hold=timedelta(0)))
+    course.send(0, alert())
+    assert course.tell(1, SILENCE) == ["respond asking notify"]
+    assert "Prometheus can't be reached" in course.why
+    course.tell(31, 0.01)
+    course.tell(61, EMPTY)
+    assert "the result is empty" in course.why, "an answer without a number says that there is none"
+    course.tell(91, SILENCE)
+    assert not course.evaluator.is_active("errors", "app")
 
 
 def test_what_fires_stays_firing_without_a_number_and_is_calm_with_a_good_one() -> None:
