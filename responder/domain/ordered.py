@@ -1,8 +1,12 @@
-"""The guards for a rollback that a person ordered: what does not apply, what the person answers for, what nobody can overrule."""
+"""The guards for a version that is named beforehand, by a person's order or by the plan.
+
+For an order: what does not apply, what the person answers for, what nobody can overrule.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from responder.domain.guard import Outcome, Verdict
 from responder.domain.guards import Facts, judge, judge_version
@@ -19,16 +23,22 @@ NEVER_OVERRIDDEN = frozenset({"readable", "single_flight", "owner", "hold", "obj
 """No order gets past these: what would happen is not known, or would be undone, or done twice."""
 
 
-def judge_for(facts: Facts, order: Order | None, *, chooses: bool = True) -> tuple[list[Verdict], Choice]:
-    """Ask every guard, for an alert (no order) or for an order. chooses: whether the order's version is this target's."""
+def judge_for(
+    facts: Facts, order: Order | None, *, chooses: bool = True, revisions: Sequence[str] = ()
+) -> tuple[list[Verdict], Choice]:
+    """Ask every guard, for an alert (no order) or for an order.
+
+    chooses: whether the order's version is this target's. revisions: those that the plan asks for.
+    """
     verdicts, choice = judge(facts)
-    if order is None or facts.state is None:
+    if facts.state is None:
         return verdicts, choice
-    if chooses and (order.version or order.revision):
-        chosen, choice = _choose(facts, facts.state, order)
+    wishes = _wishes(order if chooses else None, revisions)
+    if wishes:
+        chosen, choice = _choose(facts, facts.state, wishes)
         others = [one for one in verdicts if one.guard not in _ABOUT_THE_VERSION]
         verdicts = [*others, chosen, *judge_version(facts, facts.state, choice.version)]
-    return [_weigh(one, order) for one in verdicts], choice
+    return (verdicts if order is None else [_weigh(one, order) for one in verdicts]), choice
 
 
 def overridable(verdicts: Iterable[Verdict]) -> list[str]:
@@ -46,13 +56,40 @@ def _weigh(verdict: Verdict, order: Order) -> Verdict:
     return verdict
 
 
-def _choose(facts: Facts, state: WorkloadState, order: Order) -> tuple[Verdict, Choice]:
+_THE_PLAN = "the plan"
+
+
+class _Wish(NamedTuple):
+    """One thing that the version must be. by: who asks for it."""
+
+    version: str
+    revision: str
+    by: str
+
+    def __str__(self) -> str:
+        what = f"version {self.version}" if self.version else f"revision {self.revision}"
+        return f"{what} ({_THE_PLAN}'s wish)" if self.by == _THE_PLAN else what
+
+    def is_met_by(self, version: Version) -> bool:
+        return version.version == self.version if self.version else version.revision == self.revision
+
+
+def _wishes(order: Order | None, revisions: Sequence[str]) -> list[_Wish]:
+    wishes = [_Wish("", one, _THE_PLAN) for one in revisions]
+    if order is not None and order.revision:
+        wishes.insert(0, _Wish("", order.revision, order.by))
+    if order is not None and order.version:
+        wishes.insert(0, _Wish(order.version, "", order.by))
+    return wishes
+
+
+def _choose(facts: Facts, state: WorkloadState, wishes: Sequence[_Wish]) -> tuple[Verdict, Choice]:
     """The version that was asked for, as far as the history has it; what speaks against it is the `proven` guard's."""
-    parts = (("version", order.version), ("revision", order.revision))
-    asked = " and ".join(f"{word} {given}" for word, given in parts if given)
-    found = [one for one in state.history if _is_meant(one, order)]
+    found = [one for one in state.history if all(wish.is_met_by(one) for wish in wishes)]
     others = [one for one in found if one.fingerprint != state.current.fingerprint]
+    people = list(dict.fromkeys(wish.by for wish in wishes))
     if not others:
+        asked = " and ".join(str(wish) for wish in wishes)
         known = ", ".join(describe(one) for one in state.history)
         reason = f"{asked} is what runs now" if found else f"{asked} is not in the history, which has {known}"
         return Verdict("version", Outcome.REFUSE, reason), Choice(None, reason, ())
@@ -60,8 +97,4 @@ def _choose(facts: Facts, state: WorkloadState, order: Order) -> tuple[Verdict, 
     against, proof = assess(version, facts.ledger, facts.bad_fingerprints, facts.target.guards.proven_for)
     reason = f"{describe(version)} is not proven: {against}" if against else f"{describe(version)} is proven: {proof}"
     verdict = Verdict("proven", Outcome.REFUSE if against else Outcome.PASS, reason)
-    return verdict, Choice(version, f"{describe(version)} was asked for by {order.by}", ())
-
-
-def _is_meant(version: Version, order: Order) -> bool:
-    return (not order.version or version.version == order.version) and (not order.revision or version.revision == order.revision)
+    return verdict, Choice(version, f"{describe(version)} was asked for by {' and '.join(people)}", ())

@@ -56,6 +56,21 @@ class Step:
 ROLLBACKS = frozenset({"rollback", "kubernetes.undo"})
 """Words in `uses` that go back to a pinned version: their targets are judged by the guards before the run begins."""
 
+
+def revisions_asked(plan: Plan | None, target: str, own: str) -> tuple[str, ...]:
+    """Which revisions of a target its steps ask for, each once: () leaves it to the guards, more than one can't be met.
+
+    own: name of the target that steps without one speak of.
+    """
+    steps = plan.walk() if plan is not None else ()
+    asked = (
+        step.parameters.get("to_revision")
+        for step in steps
+        if step.uses in ROLLBACKS and str(step.parameters.get("target") or own) == target
+    )
+    return tuple(dict.fromkeys(str(one) for one in asked if one is not None))
+
+
 PARALLEL, BLOCK = "parallel", "block"
 """Words in `uses` that are no actions: the step's own `steps` run side by side, or one after another (an included plan)."""
 

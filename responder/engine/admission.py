@@ -15,7 +15,7 @@ from responder.domain.guard import Verdict
 from responder.domain.incident import Incident, IncidentEvent, IncidentStatus, said_by
 from responder.domain.notification import Moment
 from responder.domain.ordered import judge_for
-from responder.domain.plan import ROLLBACKS, Plan, missing_inputs
+from responder.domain.plan import ROLLBACKS, Plan, missing_inputs, revisions_asked
 from responder.domain.rulebook import ApprovalTerms
 from responder.domain.selection import Choice, describe
 from responder.domain.target import Mode, Target
@@ -173,7 +173,8 @@ class Admission:
                 continue
             acting = self._claims.take(name, incident.id) if claim else self._claims.holder(name)
             facts = await self._facts.gather(target, incident, still_firing=firing, acting=acting)
-            verdicts, choice = judge_for(facts, incident.order, chooses=name == incident.target)
+            revisions = revisions_asked(incident.plan, name, incident.target)
+            verdicts, choice = judge_for(facts, incident.order, chooses=name == incident.target, revisions=revisions)
             judgement.verdicts[name] = verdicts
             judgement.events.append(self._guards_event(name, verdicts))
             judgement.refusals += [verdict.reason for verdict in verdicts if not verdict.passes]

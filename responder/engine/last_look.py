@@ -8,7 +8,7 @@ from datetime import timedelta
 from responder.domain.incident import Incident, IncidentStatus
 from responder.domain.ordered import judge_for
 from responder.domain.people import Hold
-from responder.domain.plan import ROLLBACKS
+from responder.domain.plan import ROLLBACKS, revisions_asked
 from responder.domain.selection import describe
 from responder.domain.target import Mode, Target
 from responder.domain.version import Pin
@@ -85,7 +85,8 @@ class LastLook:
     async def _ask_again(self, incident: Incident, target: Target, pin: Pin) -> None:
         """The same guards on fresh facts; they must still lead to the pinned version."""
         facts = await self._facts.gather(target, incident, still_firing=self._still_firing(incident))
-        verdicts, choice = judge_for(facts, incident.order, chooses=pin.target == incident.target)
+        revisions = revisions_asked(incident.plan, pin.target, incident.target)
+        verdicts, choice = judge_for(facts, incident.order, chooses=pin.target == incident.target, revisions=revisions)
         excused = _ABOUT_THE_ALERT if _is_underway(incident) else frozenset()
         refusals = [verdict.reason for verdict in verdicts if not verdict.passes and verdict.guard not in excused]
         if refusals:

@@ -16,6 +16,7 @@ from responder.domain.incident import Incident, Order, Phase, Word
 from responder.domain.people import Actor
 from responder.domain.plan import Checkpoint, Input, Monitor, OnStepFailure, Retry, Step
 from responder.domain.target import WorkloadRef
+from responder.domain.version import LedgerEntry, Version
 from responder.errors import PermanentError, RefusedError, UnreachableError
 from tests.simulation.deeds import Deed, Scale
 from tests.simulation.world import QUIET, ROLLBACK, V1, V2, PlayedWorkload, World, a_world, rulebook, wall
@@ -164,6 +165,33 @@ async def test_rollbacks_may_stand_nested_and_are_all_judged_before_anything_run
         incident = await on.world.incident("monitoring", number=2)
         assert on.world.workload.current == V1
         assert on.world.workload.writes == 1
+
+
+OLDER = Version("v0", "7", "material-0", "digest-0")
+
+
+async def with_older(on: Stage, **known: Any) -> None:
+    """v0, revision 7, ran before v1; the guards alone would choose v1."""
+    on.world.workload.history = (*on.world.workload.history, OLDER)
+    since, until = wall() - timedelta(hours=9), wall() - timedelta(hours=6)
+    key = str(on.world.rules.targets["app"].workload)
+    await on.world.database.ledger.put(LedgerEntry(key, OLDER.fingerprint, "v0", "7", since, replaced_at=until, **known))
+
+
+async def test_an_undo_to_a_revision_goes_back_to_that_one(tmp_path: Path) -> None:
+    async with stage(tmp_path, Step("undo", "kubernetes.undo", {"to_revision": 7})) as on:
+        await with_older(on, longest=timedelta(hours=3))
+        incident = await on.run_to("monitoring")
+        assert (on.world.workload.current, on.world.workload.writes) == (OLDER, 1)
+        assert incident.pins["app"].to_version.version == "v0"
+
+
+async def test_an_undo_to_a_revision_that_is_not_proven_is_refused(tmp_path: Path) -> None:
+    async with stage(tmp_path, Step("undo", "kubernetes.undo", {"to_revision": 7})) as on:
+        await with_older(on)
+        incident = await on.run_to("refused")
+        assert incident.reason == "v0 (revision 7) is not proven: not known to have been fully available"
+        assert on.world.workload.writes == 0
 
 
 async def test_of_targets_rolled_back_together_none_is_left_behind_when_the_alert_clears_by_the_first(tmp_path: Path) -> None:

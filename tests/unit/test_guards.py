@@ -14,12 +14,14 @@ from responder.domain.guards import NAMES, Facts, judge
 from responder.domain.incident import Order
 from responder.domain.ordered import judge_for
 from responder.domain.past_rollbacks import PastRollback
+from responder.domain.plan import PARALLEL, Plan, Step, revisions_asked
 from responder.domain.selection import choose_version
 from responder.domain.surroundings import Budget, Config, Quota, Surroundings
 from responder.domain.target import Concern, GuardSettings, HelmRef, Place, RollbackLimit, WorkloadRef, namespace_of
-from responder.domain.version import Owner
+from responder.domain.version import Owner, Version
 from tests.unit.version_values import NOW, PROGRESSING, at, entry, state, target, version
 
+V0 = version("v0", 4, -700)
 V1 = version("v1", 1, -600)
 V2 = version("v2", 2, -300)
 V3 = version("v3", 3, -10, current=True)
@@ -409,6 +411,41 @@ def test_what_a_person_asks_for_is_judged_by_what_that_version_meets() -> None:
     assert choice.version == V1
     assert [one.guard for one in given if not one.passes] == ["configuration"]
     assert len([one for one in given if one.guard == "configuration"]) == 1
+
+
+def asking(*revisions: int | None, target: str = "app") -> Plan:
+    steps = [Step(f"undo-{at}", "kubernetes.undo", {"target": None, "to_revision": one}) for at, one in enumerate(revisions)]
+    return Plan("back", (Step("all", PARALLEL, steps=tuple(steps)), Step("workers", "rollback", {"target": "workers"})))
+
+
+ASKED = {
+    "nothing: the guards choose": (asking(None), None, V2, []),
+    "an older one than they would choose": (asking(1), None, V1, []),
+    "the same by two steps": (asking(1, None, 1), None, V1, []),
+    "the same as a person's order": (asking(1), Order("ann", "back", revision="1"), V1, []),
+    "two at once": (asking(1, 2), None, None, ["version"]),
+    "another one than a person's order": (asking(1), Order("ann", "back", version="v2"), None, ["version"]),
+    "what runs now": (asking(3), None, None, ["version"]),
+    "one that is gone": (asking(7), None, None, ["version"]),
+    "a bad one": (asking(4), None, V0, ["proven"]),
+    "a bad one, and a person answers for it": (asking(4), Order("ann", "I know", override=("proven",)), V0, []),
+    "one that is gone, which nobody can answer for": (asking(7), Order("ann", "go", override=("version",)), None, ["version"]),
+}
+
+
+@pytest.mark.parametrize(("plan", "order", "chosen", "refusing"), ASKED.values(), ids=ASKED.keys())
+def test_a_plan_that_asks_for_a_revision(plan: Plan, order: Order | None, chosen: Version | None, refusing: list[str]) -> None:
+    facts = replace(FACTS, state=state(V3, V2, V1, V0), bad_fingerprints={V0.fingerprint: "inc_1"})
+    verdicts, choice = judge_for(facts, order, revisions=revisions_asked(plan, "app", "app"))
+    assert choice.version == chosen, choice.reason
+    assert [one.guard for one in verdicts if not one.passes] == refusing
+    assert len([one for one in verdicts if one.guard in ("proven", "version")]) == 1
+
+
+def test_a_revision_is_asked_of_its_own_target_only() -> None:
+    assert revisions_asked(asking(1), "workers", "app") == ()
+    assert revisions_asked(asking(1), "app", "app") == ("1",)
+    assert revisions_asked(None, "app", "app") == ()
 
 
 @pytest.mark.parametrize("place", [WorkloadRef("shop", "app", "StatefulSet"), HelmRef("shop", "app")], ids=str)

@@ -105,11 +105,13 @@ class _Waiting(OnParameters):
 class UndoParameters(Parameters):
     """`rollback` by the name that kubectl gives it: to the version pinned for this run, with every guard.
 
-    `to_revision` only says which revision that must be; another one is refused.
+    With `to_revision` that is the one pinned, if the guards find nothing against it.
     """
 
     target: str | None = Field(None, min_length=1, description="Name of a declared target. Default: the incident's.")
-    to_revision: int | None = Field(None, ge=1, strict=True, description="Refuse unless this revision was pinned.")
+    to_revision: int | None = Field(
+        None, ge=1, strict=True, description="The revision to go back to. Default: the guards choose."
+    )
 
 
 class PauseParameters(OnParameters):
