@@ -20,6 +20,7 @@ from responder.actions.expectations import text_problem
 from responder.actions.http_parameters import Asking, HttpCheckParameters, HttpExpectation
 from responder.actions.parameters import statuses
 from responder.actions.secrets import FromSecret
+from responder.actions.templates import render_argument
 from responder.clients.http import Answer, exchange
 from responder.errors import TemporaryError
 from responder.ports import StepContext
@@ -36,6 +37,9 @@ class HttpCheck:
 
     async def run(self, parameters: Mapping[str, object], context: StepContext) -> str:
         check = HttpCheckParameters.read(parameters)
+        if check.body_contains is not None:
+            expected = render_argument(check.body_contains, context.incident, context.target)
+            check = check.model_copy(update={"body_contains": expected})
         headers = headers_of(check, self._secrets)
         shown = place(check.url)
         latencies: list[timedelta] = []

@@ -65,7 +65,7 @@ class HttpCheckParameters(Asking):
 
     method: Literal["GET", "HEAD", "POST"] = "GET"
     status: Statuses = Field(200, description="Good statuses: 200, 2xx, 200-299 or a list.")
-    body_contains: str | None = Field(None, min_length=1, description="Text that a good answer has in its first 1 MiB.")
+    body_contains: Argument | None = Field(None, min_length=1, description="Text that a good answer has in its first 1 MiB.")
     json_values: Mapping[JsonPath, JsonScalar] = Field(
         {}, alias="json", description="Values that a good answer's JSON has, by path: `checks.0.status: ok`."
     )

@@ -17,6 +17,9 @@ from responder.rulebook.review import review
 from responder.settings import prometheus_is_set, settings_from_environment
 
 
+_SHOWN = 4  # of those that need Prometheus
+
+
 @click.command()
 @click.argument("path", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -48,8 +51,9 @@ def check(path: Path | None, as_json: bool) -> None:
 def _about_prometheus(rulebook: Rulebook) -> Iterator[str]:
     users = prometheus_users(rulebook)
     if users and not prometheus_is_set():
+        shown = ", ".join(users[:_SHOWN]) + (f" and {len(users) - _SHOWN} more" if len(users) > _SHOWN else "")
         yield (
-            f"{', '.join(users)}: needs Prometheus, and RESPONDER_PROMETHEUS_URL is not set here; without it, numbers are "
+            f"{shown}: needs Prometheus, and RESPONDER_PROMETHEUS_URL is not set here; without it, numbers are "
             "missing: rules ask and never act, checks never pass"
         )
 

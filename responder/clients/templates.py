@@ -1,7 +1,8 @@
 """Jinja2 in plans: sandboxed, strict, and what an alert brings is data, never read as a template.
 
 A *text* (`render`) may name everything: `incident` (id, rule, severity, status, reason, link), `target`, `labels`, `annotations`,
-`value`, `version` (from, to; in a run that has a pin), `inputs`, `order` (by, reason, create_backup, skip_validation, immediate).
+`value`, `version` (from, to, deployed_at; in a run that has a pin), `inputs`, `order` (by, reason, create_backup,
+skip_validation, immediate).
 An *argument* (`render_argument`: part of a command, a body, a field of an object) may name only what the rulebook's author has in
 hand: `inputs` (held against their patterns), `target`, `version`, `incident.id`. A *condition* (`holds`) is an expression over
 the names of a text.
@@ -10,11 +11,13 @@ the names of a text.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from responder.domain.incident import Incident, Order
 from responder.domain.plan import filled_inputs
+from responder.domain.version import Pin
 from responder.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -160,8 +163,16 @@ def _values(incident: Incident, target: str) -> Mapping[str, object]:
     if incident.value is not None:
         values["value"] = incident.value
     if pin is not None:
-        values["version"] = _Names({"from": pin.from_version.version, "to": pin.to_version.version})
+        values["version"] = _Names(_version(pin))
     return values
+
+
+def _version(pin: Pin) -> Mapping[str, object]:
+    """deployed_at: when the version that is replaced was rolled out, in UTC; missing where that is not known."""
+    names: dict[str, object] = {"from": pin.from_version.version, "to": pin.to_version.version}
+    if pin.from_version.created_at is not None:
+        names["deployed_at"] = f"{pin.from_version.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return names
 
 
 def _order(incident: Incident) -> Mapping[str, object]:

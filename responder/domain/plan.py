@@ -113,7 +113,10 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """deadline: for `steps` and `verify` together; what exceeds it has failed. updates: how often people hear how far it is."""
+    """deadline: for `steps` and `verify` together; what exceeds it has failed. updates: how often people hear how far it is.
+
+    follow_up: what the report leaves to people, by period; {} for what every report says.
+    """
 
     name: str
     steps: tuple[Step, ...]
@@ -124,6 +127,7 @@ class Plan:
     inputs: Mapping[str, Input] = field(default_factory=dict)
     checkpoints: tuple[Checkpoint, ...] = ()
     updates: timedelta | None = None
+    follow_up: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def walk(self) -> Iterator[Step]:
         """Every step of `steps`, nested ones included."""

@@ -228,5 +228,5 @@ def _numbered(done: Iterable[str]) -> list[str]:
 def _follow_up(incident: Incident) -> list[str]:
     lines: list[str] = []
     for period, items in follow_up(incident):
-        lines += [f"### {period}", "", *(f"- [ ] {item}" for item in items), ""]
+        lines += [f"### {escape(period, 80)}", "", *(f"- [ ] {escape(item)}" for item in items), ""]
     return lines

@@ -51,7 +51,9 @@ _IF_IT_FAILED = {"Notify stakeholders that the rollback is complete": "Notify st
 
 
 def follow_up(incident: Incident) -> list[tuple[str, list[str]]]:
-    """What is left to people, by period."""
+    """What is left to people, by period: as the plan says, else what is good practice."""
+    if incident.plan is not None and incident.plan.follow_up:
+        return [(period, list(items)) for period, items in incident.plan.follow_up.items()]
     if incident.acted_at is None:
         other = _IF_NOTHING_WAS_CHANGED
     else:

@@ -14,6 +14,7 @@ from responder.domain.guard import Verdict
 from responder.domain.guards import Facts
 from responder.domain.incident import Incident
 from responder.domain.ledger import blame, up_to_date
+from responder.domain.own_changes import as_found, made_by
 from responder.domain.past_rollbacks import PastRollback
 from responder.domain.target import Target
 from responder.domain.version import LedgerEntry, WorkloadState
@@ -69,7 +70,7 @@ class FactFinder:
         asked = asyncio.create_task(self._second_look(incident)) if self._second_look else None  # while the target is read
         recorded = asyncio.create_task(self._record(target, incident))
         try:
-            state = await self._read(target)
+            state = as_found(await self._read(target), incident.pins.get(target.name), made_by(incident, target.name))
             second_look = await asked if asked else None
         except (ResponderError, TimeoutError) as error:
             reason = str(error) or f"no answer within {_READ_WITHIN.total_seconds():.0f} s"

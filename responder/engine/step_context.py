@@ -12,6 +12,7 @@ import structlog
 
 from responder.domain.incident import Incident, Phase, StepRecord, Word
 from responder.domain.notification import Moment
+from responder.domain.own_changes import made_by
 from responder.domain.people import Hold
 from responder.domain.plan import Step
 from responder.domain.rulebook import ApprovalTerms
@@ -166,7 +167,9 @@ class StepContexts:
             raise RefusedError(f"incident {incident_id} is gone")
         await self._look(incident, pin)
         now = self._clock()
-        await self._ledger.mark_bad(self._declared(pin.target).key, pin.from_version.fingerprint, now, incident_id)
+        # What this run itself made of the bad version before is no better.
+        for fingerprint in {pin.from_version.fingerprint, *made_by(incident, pin.target).values()} - {pin.to_version.fingerprint}:
+            await self._ledger.mark_bad(self._declared(pin.target).key, fingerprint, now, incident_id)
         event = self._desk.event("acting", f"changing {pin.target} from {pin.from_version.version} to {pin.to_version.version}")
         await self._desk.change(incident_id, lambda known: replace(known, acted_at=known.acted_at or now), [event])
         await self._note(pin.target)

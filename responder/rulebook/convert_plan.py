@@ -32,6 +32,7 @@ def plan_of(tree: Tree, form: PlanForm) -> Plan:
             Checkpoint(one.name, one.after, checks("checkpoints", index, "checks")) for index, one in enumerate(form.checkpoints)
         ),
         updates=form.updates,
+        follow_up=dict(form.follow_up),
     )
 
 

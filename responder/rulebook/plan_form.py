@@ -202,3 +202,7 @@ class PlanForm(Form):
     monitor: MonitorForm = MonitorForm()
     checkpoints: Annotated[tuple[CheckpointForm, ...], Field(description="Checks long after the incident was resolved.")] = ()
     on_failure: Annotated[tuple[StepForm, ...], Field(description="Run when the plan has failed.")] = ()
+    follow_up: Annotated[
+        dict[Annotated[str, Field(min_length=1)], Annotated[tuple[str, ...], AfterValidator(_not_empty)]],
+        Field(description="What the report leaves to people: texts by period. Default: a list for 30 minutes, 4 hours, 7 days."),
+    ] = {}  # noqa: RUF012

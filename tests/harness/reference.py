@@ -17,7 +17,7 @@ from typing import Any, Self
 import yaml
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from responder.sandbox.catchers import SlackCatcher, StatuspageCatcher
@@ -26,13 +26,15 @@ from tests.harness.alertmanager import webhook_body
 from tests.harness.cluster import Cluster
 from tests.harness.kubernetes_proxy import KubernetesProxy
 from tests.harness.pod_programs import PodPrograms
+from tests.harness.prometheus import Prometheus
 from tests.harness.service import WEBHOOK_TOKEN, Json, ResponderService
-from tests.harness.stage import messengers
+from tests.harness.stage import messengers, moment_of
 
 RULES = Path(__file__).parents[2] / "rules"
 TOOLS = RULES / "scripts"
 OPERATOR_TOKEN = "operator-token-of-the-tests"
-SECONDS = 60
+SECONDS = 40
+_NEVER = {"alert": "Never", "expr": "vector(0) > 1"}
 _CLOSED = ("resolved", "failed", "refused", "cancelled", "observed", "notified")
 
 
@@ -154,7 +156,7 @@ class Scene:
         answer = await self.service.http.post(
             f"/v1/{path}", json=body, headers={"Authorization": f"Bearer {OPERATOR_TOKEN}"}
         )
-        assert answer.status_code == status, f"{answer.status_code} {answer.text}\n{self.service.tail()}"
+        assert answer.status_code == status, f"{answer.status_code} {answer.text}"
         return dict(answer.json())
 
     async def alert(self, labels: Mapping[str, str], status: str = "firing", **annotations: str) -> None:
@@ -183,7 +185,7 @@ class Scene:
                     await asyncio.sleep(0.05)
         except TimeoutError:
             shown = json.dumps(seen, indent=1, default=str)[:6000]
-            raise AssertionError(f"never came to be: {what}; last seen: {shown}\n{self.service.tail()}") from None
+            raise AssertionError(f"never came to be: {what}; last seen: {shown}") from None
 
     async def end_of(self, incident_id: str) -> Json:
         async def read() -> Json:
@@ -242,6 +244,13 @@ class Scene:
         """All that Slack was told, as one text."""
         return "\n".join(json.dumps(one.payload, ensure_ascii=False) for one in self.slack.messages)
 
+    async def moments(self) -> list[str]:
+        return [moment_of(one.payload) for one in self.slack.messages]
+
+    async def page_says(self) -> list[str]:
+        """The updates of the status page's one incident, oldest first."""
+        return [str(update["status"]) for one in self.page.incidents for update in reversed(one["incident_updates"])]
+
     async def until_told(self, *texts: str) -> None:
         async def read() -> str:
             return self.told()
@@ -268,11 +277,13 @@ async def scene(
     namespace: str,
     environment: Mapping[str, str] | None = None,
     in_pods: Mapping[str, str] | None = None,
+    metrics: Callable[[str], str] | None = None,
     prepare: Callable[[Scene], Any] | None = None,
 ) -> AsyncIterator[Scene]:
     """rulebook: of the namespace and the application's address. prepare: what is there before the service starts.
 
     in_pods: environment of programs that are executed in pods, whose working folder is folder/container.
+    metrics: what the application's /metrics says in this namespace, for a Prometheus that scrapes it; None without one.
     """
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(front)
@@ -288,6 +299,11 @@ async def scene(
             **messengers(slack, page),
             **(environment or {}),
         }
+        if metrics is not None:
+            text = metrics(namespace)
+            front.pages["/metrics"] = lambda *_: PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+            prometheus = Prometheus(folder / "prometheus", page=front.url, alert=_NEVER, alertmanagers=[])
+            settings["RESPONDER_PROMETHEUS_URL"] = (await stack.enter_async_context(prometheus)).url
         service = ResponderService(folder / "service", json.dumps(book), settings)
         on = Scene(cluster, namespace, front, slack, page, service, kubernetes)
         if prepare is not None:
@@ -296,5 +312,6 @@ async def scene(
         try:
             yield on
         except BaseException as error:
-            error.add_note(service.tail())
+            lines = [line for line in service.log.splitlines() if '"step_progress"' not in line]
+            error.add_note("\n".join(lines[-25:]))
             raise

@@ -9,6 +9,7 @@ from typing import Any
 from responder.actions.kubernetes.edit import Edited, Plan, make
 from responder.actions.kubernetes.place import Place
 from responder.clients.kubernetes import KubernetesClient
+from responder.domain.own_changes import MADE, note_of
 from responder.domain.version import RolloutPhase
 from responder.errors import PermanentError, TemporaryError
 from responder.ports import StepContext
@@ -56,10 +57,18 @@ async def change_pods(client: KubernetesClient, place: Place, plan: Plan, contex
     if place.target is not None and is_past_the_change(context.intent):
         return f"{(context.intent or {}).get('phrase')}: done; {await rolled_out(context, place.target)}"
     edited = await make(client, place, plan, context)
-    if not wait or place.target is None:
+    if place.target is None or edited.intent is None:
         return edited.text
-    await remember_stage(context, edited, "rollout")
+    await context.record({**edited.intent, "stage": "rollout", **await _made(place.target, edited.intent, context)})
+    if not wait:
+        return edited.text
     return f"{edited.text}; {await rolled_out(context, place.target)}"
+
+
+async def _made(target: str, intent: Mapping[str, Any], context: StepContext) -> Mapping[str, object]:
+    """What this step made of the target, so that a rollback later in this run knows it; nothing if somebody was at it since."""
+    state = await context.workload_of(target).read()
+    return {MADE: note_of(target, state.current)} if state.generation == intent["generation"] + 1 else {}
 
 
 async def remember_stage(context: StepContext, edited: Edited, stage: str) -> None:
