@@ -29,6 +29,9 @@ class ApproveParameters(Parameters):
     within: Duration = Field(_TERMS.within, description="How long the request stands.")
     unanswered: Unanswered = Field(_TERMS.unanswered, description="refuse or proceed, when nobody answers in time.")
 
+    def only_looks(self) -> bool:
+        return True
+
 
 class Approve:
     async def run(self, parameters: Mapping[str, object], context: StepContext) -> str:

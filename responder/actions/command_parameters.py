@@ -94,6 +94,9 @@ class CommandParameters(Parameters):
     expect: Expectation = Field(Expectation(), description="What a good run is like.")
     timeout: Duration | None = Field(None, description="After which it is ended. Default: the step's timeout.")
 
+    def only_looks(self) -> bool:
+        return True
+
 
 class CommandRunParameters(CommandParameters):
     """Run a program that changes something. Begun once: see `idempotent` and `check` for what follows a crash."""
@@ -111,3 +114,6 @@ class CommandRunParameters(CommandParameters):
 
     def destroys(self) -> bool:
         return self.destroys_data
+
+    def only_looks(self) -> bool:
+        return False

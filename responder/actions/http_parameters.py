@@ -96,6 +96,9 @@ class HttpCheckParameters(Asking):
         """How many in a row are needed."""
         return self.successes or (3 if self.requests == 1 else 1)
 
+    def only_looks(self) -> bool:
+        return True
+
 
 class HttpExpectation(Parameters):
     """What a good answer is like."""
@@ -150,3 +153,6 @@ class HttpRequestParameters(Asking):
         if self.body is not None and self.json_body is not None:
             raise ValueError("has both `json` and `body`; keep one")
         return self
+
+    def only_looks(self) -> bool:
+        return self.method == "GET"

@@ -132,6 +132,10 @@ class Parameters(BaseModel):
         """Whether a step with these parameters destroys data: then it needs a backup step before it, and a person's word."""
         return False
 
+    def only_looks(self) -> bool:
+        """Whether a step with these parameters changes nothing, so that it may run at any time and as often as one likes."""
+        return False
+
     @classmethod
     def read(cls, parameters: Mapping[str, object]) -> Self:
         """Check parameters just before they are used. Raises InvalidInputError."""
@@ -156,8 +160,14 @@ class NotifyParameters(Parameters):
     title: Template = Field("", description="One line; the default names the incident's rule and target.")
     to: str | None = Field(None, min_length=1, description="Name of one notifier. Default: all of the incident's routes.")
 
+    def only_looks(self) -> bool:
+        return True
+
 
 class SleepParameters(Parameters):
     """Do nothing for a while. A restart does not begin anew."""
 
     duration: Duration = Field(alias="for")
+
+    def only_looks(self) -> bool:
+        return True

@@ -96,3 +96,6 @@ class PrometheusCheckParameters(Parameters):
     def condition(self) -> ValueCondition:
         between = self.between if self.equals is None else (self.equals, self.equals)
         return ValueCondition(self.above, self.below, between)
+
+    def only_looks(self) -> bool:
+        return True

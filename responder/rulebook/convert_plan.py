@@ -42,6 +42,12 @@ def destroys(parameters: BaseModel | None) -> bool:
     return bool(asked()) if callable(asked) else bool(asked)
 
 
+def only_looks(parameters: BaseModel | None) -> bool:
+    """Whether an action with these parameters says that it changes nothing; what has none of its own says nothing."""
+    asked = getattr(parameters, "only_looks", None)
+    return asked is None or bool(asked())
+
+
 def _steps(nodes: Sequence[Node], plan: PlanForm) -> tuple[Step, ...]:
     return tuple(_step(node, plan) for node in nodes)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from responder.clients.templates import named_inputs
 from responder.domain.plan import PARALLEL, ROLLBACKS
-from responder.rulebook.convert_plan import destroys
+from responder.rulebook.convert_plan import destroys, only_looks
 from responder.rulebook.declarations import Declarations, DeclaredStep
 from responder.rulebook.plan_form import INCLUDE
 from responder.rulebook.problem import Problem, did_you_mean
@@ -83,7 +83,7 @@ def _names(tree: Tree) -> Iterator[Problem]:
 
 
 def _scope(section: Section) -> Section:
-    """Where a name must be unique. Checks of the watch and of checkpoints leave no records: they may be those of `verify` again."""
+    """Where a name must be unique. Checks of the watch and checkpoints leave no records: they may be those of `verify` again."""
     return section if section[0] in ("monitor", "checkpoints") else ()
 
 
@@ -92,8 +92,20 @@ def _places(tree: Tree) -> Iterator[Problem]:
         if node.step.form.uses in ROLLBACKS and section[0] != "steps":
             hint = "put it under `steps`: there the guards are asked, and there is never a second step back"
             yield _problem(node, "uses", f"no rollback under `{section[0]}`", hint)
-        if section[0] in ("verify", "monitor", "checkpoints") and destroys(node.step.parameters):
+        elif section[0] in ("verify", "monitor", "checkpoints") and destroys(node.step.parameters):
             yield _problem(node, "uses", f"nothing that destroys data under `{section[0]}`", "put it under `steps`")
+        elif section[0] in ("monitor", "checkpoints") and not only_looks(node.step.parameters):
+            uses = node.step.form.uses
+            what = f"`{uses}` may change something, and checks under `{section[0]}` must not"
+            yield _problem(node, "uses", what, _CHECKS.get(uses, _ANY_CHECK))
+
+
+_CHECKS = {
+    "command.run": "use `command.check` if it only looks, else put it under `steps`",
+    "http.request": "use `http.check` if it only looks, else put it under `steps`",
+    "kubernetes.exec": "say `changes: false` if it only looks, else put it under `steps`",
+}
+_ANY_CHECK = "put it under `steps`; `command.check`, `http.check`, `prometheus.check` and `kubernetes.wait` only look"
 
 
 def _needs(tree: Tree) -> Iterator[Problem]:

@@ -330,6 +330,9 @@ class ExecParameters(OnParameters):
     def destroys(self) -> bool:
         return self.destroys_data
 
+    def only_looks(self) -> bool:
+        return not self.changes
+
 
 class WaitParameters(OnParameters):
     """Wait until something holds; the step's timeout bounds it. Changes nothing."""
@@ -349,6 +352,9 @@ class WaitParameters(OnParameters):
         if self.until in ("no_endpoints", "gone") and self.object is None:
             raise ValueError(f"`for: {self.until}` needs an `object`")
         return self
+
+    def only_looks(self) -> bool:
+        return True
 
 
 def manifest_object(manifest: Mapping[str, Any], *, elsewhere: bool, default_name: str = "") -> ObjectParameters:
