@@ -45,6 +45,7 @@ from responder.engine.decision_log import DecisionLog
 from responder.engine.desk import IncidentDesk
 from responder.engine.evaluator import Evaluator
 from responder.engine.facts import FactFinder
+from responder.engine.follow_up import FollowUp
 from responder.engine.freezes import Freezes
 from responder.engine.guard_view import GuardView
 from responder.engine.last_look import LastLook
@@ -61,6 +62,8 @@ from responder.engine.second_look import SecondLook
 from responder.engine.watch import Pulse
 from responder.errors import JournalUnavailableError
 from responder.notifiers.registry import build_notifiers
+from responder.notifiers.slack_api import ResponseUrls
+from responder.notifiers.slack_bot import SlackBot
 from responder.ports import Prometheus, Workloads
 from responder.rulebook.loader import load_rulebook
 from responder.settings import Settings
@@ -74,7 +77,7 @@ from responder.web.people_file import PeopleFile, read_people
 from responder.web.rate import CommandRate
 from responder.web.rules import reload_document, rule_rows
 from responder.web.server import server_config
-from responder.web.services import PeopleServices, WebServices
+from responder.web.services import PeopleServices, SlackServices, WebServices
 from responder.web.tokens import Tokens
 
 _log = structlog.get_logger(__name__)
@@ -205,11 +208,13 @@ class _Tasks:
         *,
         checkpoints: CheckpointKeeper,
         people_file: PeopleFile | None,
+        follow_up: FollowUp,
     ) -> None:
         self._service = service
         self._outbox = outbox
         self._keeper = keeper
         self._checkpoints = checkpoints
+        self._follow_up = follow_up
         self._people_file = people_file
         self._settings = settings
         self._metrics = metrics
@@ -251,6 +256,7 @@ class _Tasks:
             group.create_task(self._outbox.run(), name="outbox")
             group.create_task(self._keeper.run(service.rulebook.targets), name="ledger")
             group.create_task(self._checkpoints.run(), name="checkpoints")
+            group.create_task(self._follow_up.run(), name="follow-up")
             if self._people_file is not None:
                 look = self._every(_TOKENS_LOOKED_AT_EVERY, self._people_file.look, first=_TOKENS_LOOKED_AT_EVERY)
                 group.create_task(look, name="tokens")
@@ -342,9 +348,12 @@ class _Parts:
             clock=wall_clock,
             new_id=new_incident_id,
             configured=notifiers.keys(),
+            live={name for name, one in notifiers.items() if isinstance(one, SlackBot)},
+            hold=lambda: restraint.hold,
             on_outbox=outbox.wake,
             link_to=self._link_to,
             on_closed=lambda incident: self._closed(incident, checkpoints),
+            on_changed=lambda incident: follow_up.note(incident),  # noqa: PLW0108 - made further down
         )
         radius = BlastRadius(database.ledger, wall_clock, lambda: self._in_force.rulebook.limits)
         facts = FactFinder(
@@ -407,12 +416,21 @@ class _Parts:
         )
         brain.employ(desk, conductor, restraint)
         checkpoints = CheckpointKeeper(desk=desk, incidents=database.incidents, runner=runner, clock=wall_clock)
+        follow_up = FollowUp(
+            desk=desk,
+            incidents=database.incidents,
+            rulebook=lambda: self._in_force.rulebook,
+            configured=notifiers.keys(),
+            has_cleared=brain.has_cleared,
+            pulse=pulse,
+            clock=wall_clock,
+        )
         keeper = LedgerKeeper(self._workloads, database.ledger, wall_clock)
         reloader = Reloader(
             load=lambda: load_rulebook(self._settings.rules, PARAMETERS),
             in_force=self._in_force,
             brain=brain,
-            on_changed=lambda rulebook: self._changed(rulebook, keeper, notifiers),
+            on_changed=lambda rulebook: self._changed(rulebook, keeper, notifiers, follow_up),
             on_outcome=metrics.rulebook_reload_ok.set,
         )
         audit = AuditLog(database.people, wall_clock)
@@ -439,11 +457,18 @@ class _Parts:
             hold=lambda: restraint.hold,
             clock=wall_clock,
         )
-        app = build_app(replace(self._web(brain, desk, reloader, people, previewer), guards=view))
+        app = build_app(replace(self._web(brain, desk, reloader, people, previewer, http=http), guards=view))
         server = _Server(server_config(app, host=self._settings.host, port=self._settings.port))
         service = Service(url_of(listener), reloader, database, brain, desk, started, server, reader)
         return service, _Tasks(
-            service, outbox, keeper, self._settings, metrics, checkpoints=checkpoints, people_file=self._people_file
+            service,
+            outbox,
+            keeper,
+            self._settings,
+            metrics,
+            checkpoints=checkpoints,
+            people_file=self._people_file,
+            follow_up=follow_up,
         )
 
     def _second_look(self, http: httpx.AsyncClient, evaluator: Callable[[], Evaluator]) -> SecondLook | None:
@@ -472,16 +497,24 @@ class _Parts:
         self._decisions[decision.kind].inc()
         self._log.note(decision)
 
-    def _changed(self, rulebook: Rulebook, keeper: LedgerKeeper, notifiers: Collection[str]) -> None:
+    def _changed(self, rulebook: Rulebook, keeper: LedgerKeeper, notifiers: Collection[str], follow_up: FollowUp) -> None:
         """Another rulebook comes into force: for those who can't just look."""
         gc.unfreeze()  # what was frozen after the start holds the old state, which may go now
         keeper.follow(rulebook.targets)
+        follow_up.look()
         self._log.keep_only({rule.name for rule in rulebook.rules})
         warn_about_notifiers(rulebook, notifiers)
         warn_about_prometheus(rulebook, self._settings)
 
     def _web(
-        self, brain: Brain, desk: IncidentDesk, reloader: Reloader, people: PeopleServices, previewer: Previewer
+        self,
+        brain: Brain,
+        desk: IncidentDesk,
+        reloader: Reloader,
+        people: PeopleServices,
+        previewer: Previewer,
+        *,
+        http: httpx.AsyncClient,
     ) -> WebServices:
         return WebServices(
             journal=self._database.journal,
@@ -504,6 +537,7 @@ class _Parts:
             reload=lambda: self._reload(reloader),
             people=people,
             previewer=previewer,
+            slack=SlackServices(_key(self._settings.slack_signing_secret), ResponseUrls(http, self._settings.slack_api_url).tell),
         )
 
     async def _reload(self, reloader: Reloader) -> Mapping[str, object]:
@@ -533,9 +567,10 @@ class _Parts:
 def warn_about_notifiers(rulebook: Rulebook, configured: Collection[str]) -> None:
     """A silent responder is the last thing people expect: say at the start who will not be told."""
     if not configured:
-        _log.warning("nobody_is_told", hint="set RESPONDER_SLACK_WEBHOOK_URL or RESPONDER_STATUSPAGE_API_KEY")
+        _log.warning("nobody_is_told", hint="set RESPONDER_SLACK_…, RESPONDER_PAGERDUTY_ROUTING_KEY or RESPONDER_SMTP_URL")
     declared = () if rulebook.routes == DEFAULT_ROUTES else rulebook.routes
-    for name in dict.fromkeys(route.to for route in declared if route.to not in configured):
+    wanted = [*(route.to for route in declared), *(name for level in rulebook.escalation for name in level.tell)]
+    for name in dict.fromkeys(name for name in wanted if name not in configured):
         _log.warning("notifier_not_configured", notifier=name, hint=f"the rulebook notifies {name}, but its settings are missing")
 
 
@@ -558,10 +593,11 @@ def _tokens(settings: Settings) -> Tokens:
 
 
 def _sender_secrets(settings: Settings) -> SenderSecrets:
-    def key(secret: SecretStr | None) -> bytes | None:
-        return secret.get_secret_value().encode() if secret else None
+    return SenderSecrets(_key(settings.sentry_client_secret), _key(settings.grafana_secret), _key(settings.sentry_legacy_token))
 
-    return SenderSecrets(key(settings.sentry_client_secret), key(settings.grafana_secret), key(settings.sentry_legacy_token))
+
+def _key(secret: SecretStr | None) -> bytes | None:
+    return secret.get_secret_value().encode() if secret else None
 
 
 def _text(secret: SecretStr | None) -> str | None:

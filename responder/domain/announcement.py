@@ -8,6 +8,8 @@ from datetime import datetime
 
 from responder.domain.incident import Incident, IncidentStatus
 from responder.domain.notification import Message, Moment
+from responder.domain.offer import offers_of, standing_of
+from responder.domain.people import Hold
 from responder.domain.rulebook import Route
 from responder.domain.selection import describe
 
@@ -35,8 +37,10 @@ def announce(
     extra: Mapping[str, str] | None = None,
     addresses: tuple[str, ...] = (),
     contacts: tuple[str, ...] = (),
+    hold: Hold | None = None,
+    silent: bool = False,
 ) -> tuple[Incident, Message]:
-    """The next message of this incident, and the incident with that message counted."""
+    """The next message of this incident, and the incident with that message counted. hold: None when nobody can hold."""
     number = incident.message_count + 1
     target = incident.target or "no target"
     message = Message(
@@ -56,6 +60,9 @@ def announce(
         calm=moment is Moment.RESOLVED or (bool(closes) and _ended_by_itself(incident)),
         taken_by=incident.acknowledged.by if incident.acknowledged is not None else "",
         addresses=addresses,
+        standing=standing_of(incident, now, hold=str(hold) if hold is not None and hold.held else ""),
+        offers=offers_of(incident, held=hold is not None and hold.held),
+        silent=silent,
     )
     return replace(incident, message_count=number), message
 
@@ -85,7 +92,7 @@ def recipients(
 ) -> list[tuple[str, Message]]:
     """Who gets this message: each configured notifier once, with the components for the target and the addresses of its routes.
 
-    What is addressed already goes there and nowhere else.
+    What is addressed already goes there and nowhere else. What is for one notifier by name is not for customers.
     """
     chosen: dict[str, Message] = {}
     for route in routes:
@@ -103,5 +110,5 @@ def recipients(
             )
         chosen[route.to] = known
     if only is not None and only in configured:
-        chosen[only] = replace(chosen.get(only, message), addressed=True)
+        chosen[only] = replace(chosen.get(only, message), addressed=True, customers=())
     return list(chosen.items())

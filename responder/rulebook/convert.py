@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from responder.domain.plan import Plan
-from responder.domain.rulebook import DEFAULT_ROUTES, Freeze, MassHold, Route, Rule
+from responder.domain.rulebook import DEFAULT_ROUTES, EscalationLevel, Freeze, MassHold, Route, Rule
 from responder.domain.target import Limits, Target
 from responder.rulebook.convert_plan import plan_of
 from responder.rulebook.declarations import Declarations
-from responder.rulebook.form import RouteForm, RuleForm
+from responder.rulebook.form import RuleForm
 from responder.rulebook.people_form import InFreeze
 from responder.rulebook.step_tree import grow
 from responder.rulebook.target_form import TargetForm
+from responder.rulebook.told_form import RouteForm
 
 
 def targets(declarations: Declarations) -> dict[str, Target]:
@@ -31,6 +32,12 @@ def routes(declarations: Declarations) -> tuple[Route, ...]:
     if not declarations.told:
         return DEFAULT_ROUTES
     return tuple(_route(each.form) for each in declarations.routes if each.form is not None)
+
+
+def escalation(declarations: Declarations) -> tuple[EscalationLevel, ...]:
+    """In the order of time."""
+    levels = [each.form.level() for each in declarations.levels if each.form is not None]
+    return tuple(sorted(levels, key=lambda level: level.after))
 
 
 def hold(declarations: Declarations) -> MassHold | None:
@@ -78,7 +85,13 @@ def _target(name: str, form: TargetForm) -> Target:
 
 
 def _route(form: RouteForm) -> Route:
-    return Route(to=form.to, severities=form.severity, components=form.components)
+    return Route(
+        to=form.to,
+        severities=form.severity,
+        components=form.components,
+        addresses=form.addresses,
+        customers=form.customers,
+    )
 
 
 def _rule(form: RuleForm, location: str) -> Rule:

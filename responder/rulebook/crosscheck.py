@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from responder.domain.rulebook import Response, Severity
+from responder.domain.rulebook import Response
 from responder.domain.target import ArgoCdRef, CheckoutRef, ComposeRef, HelmRef, OnOwner, Place, WorkloadRef
 from responder.rulebook.condition_form import LeafForm, QueryForm
 from responder.rulebook.declarations import Declarations, Declared
-from responder.rulebook.form import RouteForm, RuleForm
+from responder.rulebook.form import RuleForm
 from responder.rulebook.problem import Problem, Step, did_you_mean
 from responder.rulebook.step_check import StepCheck
+from responder.rulebook.told_check import ToldCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class CrossCheck:
 
     def problems(self) -> Iterator[Problem]:
         yield from self._targets()
-        yield from self._routes()
+        yield from ToldCheck(self.declarations, self.notifiers, self.names_known).problems()
         yield from self._rules()
         yield from self._defaults()
         yield from self._freezes()
@@ -52,29 +53,6 @@ class CrossCheck:
             if target.form.evict_unready and not (isinstance(place, WorkloadRef) and place.kind == "StatefulSet"):
                 hint = "only a StatefulSet keeps broken pods; remove it"
                 yield target.problem(("evict_unready",), "has no effect here", hint, at_key=True)
-
-    def _routes(self) -> Iterator[Problem]:
-        told: dict[str, set[Severity]] = {}
-        for route in self.declarations.routes:
-            if route.form is None:
-                continue
-            name = route.form.to
-            if name not in self.notifiers:
-                yield route.problem(("to",), f"unknown notifier `{name}`", did_you_mean(name, self.notifiers))
-                continue
-            twice = route.form.severity & told.setdefault(name, set())
-            if twice:
-                yield route.problem(
-                    ("to",), f"`{name}` would be told twice about {', '.join(sorted(twice))}", "merge the two routes"
-                )
-            told[name] |= route.form.severity
-            yield from self._components(route, route.form)
-
-    def _components(self, route: Declared[RouteForm], form: RouteForm) -> Iterator[Problem]:
-        for target in form.components:
-            if not self._has_target(target):
-                hint = did_you_mean(target, self.declarations.targets)
-                yield route.problem(("components", target), f"unknown target `{target}`", hint, at_key=True)
 
     def _rules(self) -> Iterator[Problem]:
         first: dict[str, Declared[RuleForm]] = {}

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from responder.domain.rulebook import Response, Severity
 from responder.rulebook.explain import explain, where
-from responder.rulebook.form import HoldForm, LimitsForm, RouteForm, RulebookForm, RuleForm
+from responder.rulebook.form import HoldForm, LimitsForm, RulebookForm, RuleForm
 from responder.rulebook.people_form import FreezeForm, SeverityDefaultsForm
 from responder.rulebook.plan_form import STRUCTURE, PlanForm, StepForm
 from responder.rulebook.problem import Problem, Step, did_you_mean, listed
@@ -18,6 +18,7 @@ from responder.rulebook.scalar import TemplateName, check_name
 from responder.rulebook.source import Source
 from responder.rulebook.strict_form import Form
 from responder.rulebook.target_form import TargetForm
+from responder.rulebook.told_form import EscalationForm, RouteForm
 from responder.rulebook.variables import Scalar, Variable, fill_in, unknown_in
 
 FormT = TypeVar("FormT", bound=Form)
@@ -69,6 +70,7 @@ class Declarations:
     rules: list[Declared[RuleForm]] = field(default_factory=list)
     plans: dict[str, Declared[PlanForm]] = field(default_factory=dict)
     routes: list[Declared[RouteForm]] = field(default_factory=list)
+    levels: list[Declared[EscalationForm]] = field(default_factory=list)
     holds: list[Declared[HoldForm]] = field(default_factory=list)
     limits: list[Declared[LimitsForm]] = field(default_factory=list)
     freezes: list[Declared[FreezeForm]] = field(default_factory=list)
@@ -132,10 +134,12 @@ def _declare_file(source: Source, actions: Mapping[str, type[BaseModel]], into: 
         limited = _validated(LimitsForm, data["limits"], source, ("limits",), into)
         into.limits.append(Declared("limits", limited, source, ("limits",)))
     into.told = into.told or "notify" in data
-    routes = data.get("notify")
-    for index, value in enumerate(routes if isinstance(routes, list) else ()):
-        route = _validated(RouteForm, value, source, ("notify", index), into)
+    for index, value in _listed(data, "notify"):
+        route = _filled(RouteForm, value, source, ("notify", index), into)
         into.routes.append(Declared(str(index + 1), route, source, ("notify", index)))
+    for index, value in _listed(data, "escalation"):
+        level = _filled(EscalationForm, value, source, ("escalation", index), into)
+        into.levels.append(Declared(str(index + 1), level, source, ("escalation", index)))
 
 
 def _add_defaults(declared: Declared[SeverityDefaultsForm], into: Declarations) -> None:
@@ -193,6 +197,20 @@ def _declare_variables(source: Source, into: Declarations, first: dict[str, str]
 def _mapping(data: Mapping[str, Any], section: str) -> Iterator[tuple[str, object]]:
     value = data.get(section)
     yield from value.items() if isinstance(value, dict) else ()
+
+
+def _listed(data: Mapping[str, Any], section: str) -> Iterator[tuple[int, object]]:
+    value = data.get(section)
+    yield from enumerate(value) if isinstance(value, list) else ()
+
+
+def _filled(model: type[FormT], value: object, source: Source, path: Path, into: Declarations) -> FormT | None:
+    """Validated with its variables filled in; the name of one that is not declared is reported first."""
+    unknown = list(unknown_in(value, into.variables))
+    for at, name in unknown:
+        hint = did_you_mean(name, into.variables) or "declare it under `vars:`"
+        into.problems.append(source.problem((*path, *at), where(source, path), f"unknown variable `{name}`", hint))
+    return None if unknown else _validated(model, fill_in(value, into.variables), source, path, into)
 
 
 def _validated(model: type[FormT], value: object, source: Source, path: Path, into: Declarations) -> FormT | None:

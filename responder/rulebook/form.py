@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from responder.domain.rulebook import Response, Route, Rule, Severity
+from responder.domain.rulebook import Response, Rule, Severity
 from responder.domain.target import Limits
 from responder.rulebook.condition_form import WhenForm
 from responder.rulebook.people_form import ApproveForm, FreezeForm, SeverityDefaultsForm
@@ -18,22 +18,13 @@ from responder.rulebook.scalar import (
     Matchers,
     Name,
     PositiveDuration,
-    Severities,
     TargetShare,
     TemplateName,
 )
 from responder.rulebook.strict_form import Form
 from responder.rulebook.target_form import TargetForm
+from responder.rulebook.told_form import EscalationForm, RouteForm
 from responder.rulebook.variables import Variable
-
-
-class RouteForm(Form):
-    """Who is told."""
-
-    shorthand = "to"
-    to: Annotated[str, Field(description="Name of a notifier.")]
-    severity: Annotated[Severities, Field(description="Only incidents of these severities.")] = default_of(Route, "severities")
-    components: Annotated[dict[str, str], Field(description="Status page component ids by target.")] = {}  # noqa: RUF012
 
 
 class RuleForm(Form):
@@ -103,6 +94,9 @@ class RulebookForm(Form):
     version: Annotated[Literal[1], Field(description="Version of this format.")]
     targets: dict[Name, TargetForm] = {}  # noqa: RUF012 (pydantic copies it)
     notify: tuple[RouteForm, ...] = ()
+    escalation: Annotated[
+        tuple[EscalationForm, ...], Field(description="Who is called when nobody has an incident in hand.")
+    ] = ()
     rules: tuple[RuleForm, ...] = ()
     plans: dict[Name, PlanForm] = {}  # noqa: RUF012 (pydantic copies it)
     vars: Annotated[

@@ -68,6 +68,7 @@ def read_rulebook(path: Path, actions: Mapping[str, type[BaseModel]], notifiers:
         hold=convert.hold(declarations),
         limits=convert.limits(declarations),
         freezes=convert.freezes(declarations),
+        escalation=convert.escalation(declarations),
     )
     return LoadedRulebook(rulebook, tuple(_summary(source, declarations) for source in sources))
 

@@ -379,7 +379,7 @@ def test_names_are_unique_across_files_and_all_files_are_looked_at(tmp_path: Pat
         f"{second}:5:12: rule r: name: declared twice (first at {first}:5)",
         f"{second}:7:3: plan p: declared twice (first at {first}:7)",
         f"{second}:8:1: unknown key `oops` "
-        "(known: `version`, `targets`, `notify`, `rules`, `plans`, `vars`, `hold`, `limits`, `freeze`, `defaults`)",
+        "(known: `version`, `targets`, `notify`, `escalation`, `rules`, `plans`, `vars`, `hold`, `limits`, `freeze`, `defaults`)",
     ]
 
 
