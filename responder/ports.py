@@ -32,6 +32,7 @@ class EntryKind(StrEnum):
     TICK = "tick"
     ACTED = "acted"  # a target is about to be rolled back; see `Entry.signals`
     READING = "reading"  # what Prometheus answered; see `Entry.signals`
+    UNREADABLE = "unreadable"  # never written: stands for what can't be read back, such as an entry of a newer version's kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -448,6 +448,12 @@ class Brain:
 
 def _fold_one(evaluator: Evaluator, entry: Entry) -> list[Decision]:
     """Fold an entry. One that breaks the evaluator is told and passed over: it would break every start after this one, too."""
+    if entry.kind is EntryKind.UNREADABLE:
+        _log.error("entry_unreadable", entry=entry.id, consequence="it is passed over")
+        reason = f"entries of the journal can't be read, {entry.id} among them: from a newer version of Responder, or damaged"
+        day = f"entries of {entry.at:%Y-%m-%d}"  # told once for all of them
+        lost = Decision(DecisionKind.RESPOND, entry.at, reason, UNREADABLE, day, severity=Severity.P1)
+        return [*evaluator.tick(entry.at), lost]
     try:
         return evaluator.fold(entry)
     except Exception as error:  # noqa: BLE001 (the entry's boundary: all later alerts are behind it)

@@ -40,7 +40,15 @@ def insert_rows(connection: Connection, rows: Sequence[int | str | bytes]) -> No
 
 def read(connection: Connection, after: int, limit: int) -> list[Entry]:
     rows = connection.exec_driver_sql(_READ, (after, limit)).all()
-    return [Entry(entry_id, from_micros(at), _KINDS[kind], decode_signals(body)) for entry_id, at, kind, body in rows]
+    return [_entry(entry_id, at, kind, body) for entry_id, at, kind, body in rows]
+
+
+def _entry(entry_id: int, at: int, kind: str, body: bytes) -> Entry:
+    """One that can't be read must not hide all that come after it, now and at every start."""
+    try:
+        return Entry(entry_id, from_micros(at), _KINDS[kind], decode_signals(body))
+    except (LookupError, TypeError, ValueError):
+        return Entry(entry_id, from_micros(at), EntryKind.UNREADABLE)
 
 
 def prune_stretch(connection: Connection, after: int, before: datetime) -> tuple[int, int]:

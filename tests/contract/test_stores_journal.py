@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -176,3 +178,15 @@ async def test_ids_of_pruned_entries_are_never_given_again(open_it: OpenDatabase
         (new,) = await fill(database, 1)
         assert new == ids[-1] + 1
         assert [entry.id for entry in await waiter] == [new]
+
+
+async def test_an_entry_that_can_not_be_read_back_does_not_hide_the_others(tmp_path: Path) -> None:
+    async with DATABASES["sqlite"](tmp_path) as database:
+        await fill(database, 4)
+    with closing(sqlite3.connect(tmp_path / "responder.db")) as raw, raw:
+        raw.execute("UPDATE journal SET kind = 'of_a_newer_version' WHERE id = 2")
+        raw.execute("UPDATE journal SET body = '[[]]' WHERE id = 3")
+    async with DATABASES["sqlite"](tmp_path) as database:
+        entries = await database.journal.read(0, 10)
+    assert [entry.kind.value for entry in entries] == ["signals", "unreadable", "unreadable", "signals"]
+    assert [entry.at for entry in entries] == [NOW] * 4

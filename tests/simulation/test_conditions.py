@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -75,3 +77,19 @@ async def test_silence_from_the_start_is_noticed(tmp_path: Path) -> None:
         await world.start()
         incident = await world.incident("notified")
         assert "nothing was ever heard" in incident.reason
+
+
+async def test_entries_that_can_not_be_read_are_told_once_and_stop_nothing(tmp_path: Path) -> None:
+    async with a_world(tmp_path) as world:
+        ids = [await world.database.journal.append(EntryKind.TICK, wall()) for _ in range(2)]
+        with closing(sqlite3.connect(tmp_path / "responder.db")) as raw, raw:
+            raw.execute("UPDATE journal SET kind = 'of_a_newer_version'")
+        for _ in range(2):
+            await world.start()
+            incident = await world.incident("notified")
+            await world.stop()
+        assert f"entries of the journal can't be read, {ids[1]} among them" in incident.reason
+        await world.start()
+        await world.alert("Errors")
+        await world.incident("monitoring", number=2)
+        assert len(await world.all_incidents()) == 2
