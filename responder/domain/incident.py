@@ -150,7 +150,7 @@ class Incident:
     pins: by target name. plan: as it was when the incident was opened, so that a reload can't change it; None if nothing runs.
     inputs: values for the plan's inputs. order: set when a person ordered the run. approvals: oldest first.
     countdown_until: end of the grace. cancel: somebody asked to stop; the run ends at the next safe point.
-    acknowledged: somebody has it in hand: escalation stops.
+    acknowledged: somebody has it in hand: escalation stops. quieted: somebody suppressed its alerts for a while from here.
     asks: the terms of the approval that the run needs before it begins, None for none. grace: the countdown before it begins.
     escalated: `after` of each escalation level that was told. calm_at: when its alerts were over after it had closed without us.
     began_at: when the trouble began. acted_at: first write to the target. recovered_at: when verification passed.
@@ -188,6 +188,7 @@ class Incident:
     countdown_until: datetime | None = None
     cancel: Word | None = None
     acknowledged: Word | None = None
+    quieted: Word | None = None
     asks: ApprovalTerms | None = None
     grace: timedelta = timedelta(0)
     escalated: tuple[timedelta, ...] = ()

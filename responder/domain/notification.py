@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from responder.domain.offer import Offer
 from responder.domain.rulebook import Severity
 
 
@@ -32,6 +33,8 @@ class Message:
     status: of the incident when this was said. calm: the trouble is over, nobody is needed.
     taken_by: who has it in hand, "" for nobody.
     addressed: meant for this notifier by name, not only by the routes.
+    standing: how the incident stands, one line. offers: what a person can tell it now. silent: nothing new is said, only standing
+    or offers have changed; only for notifiers that keep a message up to date.
     addresses: mail addresses of our own people; customers: of those who hear only what a status page would say.
     """
 
@@ -54,6 +57,9 @@ class Message:
     addressed: bool = False
     addresses: tuple[str, ...] = ()
     customers: tuple[str, ...] = ()
+    standing: str = ""
+    offers: tuple[Offer, ...] = ()
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ A command that does not apply says what state things are in. The same command by
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from responder.domain.matcher import Matcher, MatchOperator
 from responder.domain.notification import Moment
 from responder.domain.people import Actor, AuditEntry, Hold, Suppression
 from responder.domain.plan import Plan
+from responder.domain.wording import spell_time
 from responder.engine.approvals import answered, open_approvals
 from responder.engine.brain import Brain
 from responder.engine.desk import IncidentDesk, Tell
@@ -164,6 +166,24 @@ class Commands:
         await self._brain.look_again()
         return suppression
 
+    async def quieten(self, incident_id: str, actor: Actor, length: timedelta, reason: str, key: str = "") -> Suppression:
+        """Suppress the alerts of an incident, those of every rule that fires in it, and say so in its story."""
+        incident = await self._desk.get(incident_id)
+        if incident is None:
+            raise NotFoundError("no incident has this id")
+        if incident.quieted is not None:
+            raise RefusedError(said_by("its alerts are suppressed", incident.quieted))
+        made = await self.suppress(actor, _matchers_of(incident), self._clock() + length, reason, key)
+        word = Word(actor.name, self._clock(), f"until {spell_time(made.until, self._clock())}")
+        text = f"its alerts are suppressed {word.reason} by {actor.name}: {reason}"
+        await self._desk.change(
+            incident_id,
+            lambda known: replace(known, quieted=word),
+            [self._desk.event("quieted", text, by=actor.name, suppression=made.id)],
+            [Tell(Moment.NOTICE, f"{text[:1].upper()}{text[1:]}.", closes=False)],
+        )
+        return made
+
     async def end_suppression(self, suppression_id: str, actor: Actor, reason: str = "") -> Suppression:
         word = Word(actor.name, self._clock(), reason)
 
@@ -206,6 +226,7 @@ class Commands:
 
         hold = await self._audit.noting(actor, "hold" if held else "release", "hold", what, work)
         await self._brain.look_again()
+        await self._desk.refresh()
         return hold
 
 
@@ -232,6 +253,15 @@ def _covered(matchers: Sequence[Matcher]) -> list[str]:
     """What a suppression can concern: one target if it names one, else everything."""
     named = [one.value for one in matchers if one.name == "target" and one.operator is MatchOperator.EQUAL and one.value]
     return named[:1] or [EVERYTHING]
+
+
+def _matchers_of(incident: Incident) -> list[Matcher]:
+    """What its alerts have in common: the target, if it has one, and its rules."""
+    rules = list(dict.fromkeys((incident.rule, *(rule for rule, _ in incident.groups))))
+    one = len(rules) == 1
+    pattern = rules[0] if one else "|".join(map(re.escape, rules))
+    of_rules = Matcher("rule", MatchOperator.EQUAL if one else MatchOperator.REGEX, pattern)
+    return [Matcher("target", MatchOperator.EQUAL, incident.target), of_rules] if incident.target else [of_rules]
 
 
 def _listed(actor: Actor) -> str:

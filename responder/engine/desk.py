@@ -20,6 +20,8 @@ from responder.domain.announcement import announce, recipients
 from responder.domain.decision import Decision
 from responder.domain.incident import Incident, IncidentEvent, IncidentStatus
 from responder.domain.notification import Message, Moment
+from responder.domain.offer import offers_of, standing_of
+from responder.domain.people import Hold
 from responder.domain.rulebook import Response, Rulebook
 from responder.domain.target import Mode
 from responder.engine.restraint import Stay
@@ -36,6 +38,7 @@ class Tell(NamedTuple):
     """A message to go out with a change. to: only that notifier; None means every route. extra: for that notifier alone.
 
     addresses: for mail, instead of those of its routes. contacts: shown with the facts.
+    silent: says nothing, and goes only to notifiers that keep a message up to date.
     """
 
     moment: Moment
@@ -46,6 +49,11 @@ class Tell(NamedTuple):
     extra: Mapping[str, str] = MappingProxyType({})
     addresses: tuple[str, ...] = ()
     contacts: tuple[str, ...] = ()
+    silent: bool = False
+
+
+_REFRESH = Tell(Moment.NOTICE, "", silent=True)
+_MOST_OPEN = 1000
 
 
 class IncidentDesk:
@@ -54,6 +62,7 @@ class IncidentDesk:
     configured: names of the notifiers that can be told. link_to: URL of an incident's report, "" when there is no public address.
     on_outbox: called after something was put into the outbox. on_closed: called with every incident that closed.
     on_changed: called with every incident as it is on record now, after each change; it must not wait.
+    live: names of the notifiers that keep a message up to date. hold: the kill switch as it stands.
     """
 
     def __init__(
@@ -68,6 +77,8 @@ class IncidentDesk:
         link_to: Callable[[str], str],
         on_closed: Callable[[Incident], None] = lambda _: None,
         on_changed: Callable[[Incident], None] = lambda _: None,
+        live: Collection[str] = (),
+        hold: Callable[[], Hold] = Hold,
     ) -> None:
         self._incidents = incidents
         self._rulebook = rulebook
@@ -78,6 +89,8 @@ class IncidentDesk:
         self._link_to = link_to
         self._on_closed = on_closed
         self._on_changed = on_changed
+        self._live = live
+        self._hold = hold
         self._locks: dict[str, asyncio.Lock] = {}
         self._progress: dict[str, str] = {}
         self._stops: dict[str, asyncio.Event] = {}
@@ -203,6 +216,8 @@ class IncidentDesk:
             edited = edit(known)
             if known.is_open and not edited.is_open:
                 edited = replace(edited, closed_at=self._clock())
+            if not any(one.to is None for one in tell) and self._looks_different(known, edited):
+                tell = [*tell, _REFRESH]
             edited, outbox = self._outbox(edited, tell)
             await self._incidents.save(edited, events, outbox)
         self._told(outbox)
@@ -253,9 +268,26 @@ class IncidentDesk:
                 extra=one.extra,
                 addresses=one.addresses,
                 contacts=one.contacts,
+                hold=self._hold(),
+                silent=one.silent,
             )
-            entries.extend(OutboxEntry(to, dressed) for to, dressed in self._recipients(message, one.to))
+            told = self._recipients(message, one.to)
+            entries.extend(OutboxEntry(to, dressed) for to, dressed in told if not one.silent or to in self._live)
         return incident, entries
+
+    def _looks_different(self, known: Incident, edited: Incident) -> bool:
+        """Whether a message that is kept up to date would show something else now."""
+        if not self._live:
+            return False
+        now, held = self._clock(), self._hold().held
+        before, after = ((standing_of(one, now), offers_of(one, held=held)) for one in (known, edited))
+        return before != after
+
+    async def refresh(self) -> None:
+        """Bring the messages of all open incidents up to date: the hold was turned."""
+        if self._live:
+            for incident in await self._incidents.list(open_only=True, limit=_MOST_OPEN):
+                await self.change(incident.id, lambda known: known, tell=[_REFRESH])
 
     def _recipients(self, message: Message, only: str | None) -> list[tuple[str, Message]]:
         return recipients(self._rulebook().routes, message, self._configured, only)

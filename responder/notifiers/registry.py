@@ -11,6 +11,8 @@ from pydantic import SecretStr
 from responder.clients.smtp import Mailer, read_smtp_url
 from responder.errors import SettingsError
 from responder.notifiers import email, pagerduty, slack, statuspage
+from responder.notifiers.slack_api import SlackApi
+from responder.notifiers.slack_bot import SlackBot
 from responder.ports import Notifier
 
 
@@ -19,6 +21,12 @@ class NotifierSettings(Protocol):
 
     @property
     def slack_webhook_url(self) -> SecretStr | None: ...
+    @property
+    def slack_bot_token(self) -> SecretStr | None: ...
+    @property
+    def slack_channel(self) -> str | None: ...
+    @property
+    def slack_api_url(self) -> str: ...
     @property
     def statuspage_api_key(self) -> SecretStr | None: ...
     @property
@@ -40,6 +48,12 @@ def build_notifiers(settings: NotifierSettings, client: httpx.AsyncClient) -> Ma
 
 
 def _slack(settings: NotifierSettings, client: httpx.AsyncClient) -> Notifier | None:
+    if settings.slack_bot_token and settings.slack_channel:
+        api = SlackApi(client, settings.slack_bot_token.get_secret_value(), settings.slack_api_url)
+        return SlackBot(api, settings.slack_channel)
+    if settings.slack_bot_token or settings.slack_channel:
+        missing = "RESPONDER_SLACK_CHANNEL" if settings.slack_bot_token else "RESPONDER_SLACK_BOT_TOKEN"
+        raise SettingsError(f"{missing} is missing: Slack's API needs a bot token and a channel")
     if not settings.slack_webhook_url:
         return None
     return slack.Slack(client, settings.slack_webhook_url.get_secret_value())

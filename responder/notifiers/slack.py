@@ -10,7 +10,7 @@ Whatever an alert carries is shown as text: `&`, `<` and `>` are escaped, which 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -71,12 +71,15 @@ class Slack:
         return delivery.remote
 
 
-def payload(message: Message) -> Mapping[str, object]:
-    """The message as Slack wants it: blocks, and `text` for notifications and screen readers."""
+def payload(message: Message, *, standing: str = "", buttons: Sequence[Mapping[str, object]] = ()) -> Mapping[str, object]:
+    """The message as Slack wants it: blocks, and `text` for notifications and screen readers.
+
+    standing: a line on how the incident stands, buttons: what can be pressed; for messages that are kept up to date.
+    """
     title = f"{_MARKS[message.moment]} {message.severity}: {_one_line(message.title)}"
     return {
         "text": escape(f"{title}\n{message.text}", SECTION_LIMIT),
-        "blocks": list(_blocks(message, title)),
+        "blocks": list(_blocks(message, title, standing, buttons)),
         "unfurl_links": False,
         "unfurl_media": False,
     }
@@ -87,16 +90,22 @@ def escape(text: str, limit: int) -> str:
     return _cut((_ENTITIES.get(character, character) for character in _printable(text[: limit + 1])), limit)
 
 
-def _blocks(message: Message, title: str) -> Iterator[Mapping[str, object]]:
+def _blocks(
+    message: Message, title: str, standing: str, buttons: Sequence[Mapping[str, object]]
+) -> Iterator[Mapping[str, object]]:
     yield {"type": "header", "text": {"type": "plain_text", "text": _cut(iter(_printable(title)), HEADER_LIMIT), "emoji": False}}
     if message.text.strip():
         yield {"type": "section", "text": _mrkdwn(escape(message.text, SECTION_LIMIT))}
+    if standing:
+        yield {"type": "section", "text": _mrkdwn(f"*Now:* {escape(_one_line(standing), SECTION_LIMIT - 100)}")}
     fields = [_mrkdwn(_field(name, value)) for name, value in message.facts[:MOST_FACTS]]
     for start in range(0, len(fields), FIELDS_PER_SECTION):
         yield {"type": "section", "fields": fields[start : start + FIELDS_PER_SECTION]}
     link = _link(message.link)
     if link:
         yield {"type": "section", "text": _mrkdwn(link)}
+    if buttons:
+        yield {"type": "actions", "elements": list(buttons)}
     yield {"type": "context", "elements": [_mrkdwn(escape(f"{message.incident_id} · message {message.id}", CONTEXT_LIMIT))]}
 
 

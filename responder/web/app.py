@@ -25,6 +25,7 @@ from responder.web.incidents import incident_routes
 from responder.web.plans import plan_routes
 from responder.web.problems import INTERNAL, Problem, ProblemError, problem_of
 from responder.web.services import WebServices
+from responder.web.slack import slack_routes
 from responder.web.tokens import ADMINS
 from responder.web.webhooks import Webhooks
 
@@ -47,6 +48,7 @@ def build_app(services: WebServices) -> ASGIApp:
             *_target_routes(services),
             *incident_routes(services),
             *command_routes(services),
+            *slack_routes(services),
             *plan_routes(services),
             *guard_routes(services.guards, services.tokens),
         ],

@@ -17,7 +17,7 @@ from responder.web.plans import PreviewBody
 
 Schema = Mapping[str, Any]
 _MODE: JsonSchemaMode = "validation"
-_NOBODY, _SENDER, _READER, _OPERATOR, _ADMIN = "nobody", "sender", "reader", "operator", "admin"
+_NOBODY, _SENDER, _READER, _OPERATOR, _ADMIN, _SLACK = "nobody", "sender", "reader", "operator", "admin", "slack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,8 @@ OPERATIONS: Sequence[Operation] = (
     _webhook("/webhooks/grafana", "Grafana"),
     _webhook("/webhooks/sentry", "Sentry"),
     _webhook("/webhooks/events", "anything that posts events"),
+    Operation("post", "/webhooks/slack/interactions", "Take a button pressed in Slack", _SLACK, refusals=(400, 413)),
+    Operation("post", "/webhooks/slack/commands", "Take a slash command of Slack", _SLACK, refusals=(413,)),
     Operation("get", "/", "What is here", _NOBODY),
     Operation("get", "/healthz", "Whether the process lives", _NOBODY),
     Operation("get", "/readyz", "Whether it can do its work", _NOBODY, refusals=(503,)),
@@ -125,12 +127,15 @@ def _operation(one: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {"summary": one.summary, "operationId": _name(one), "responses": _answers(one)}
     if parameters:
         described["parameters"] = parameters
-    if one.who != _NOBODY:
+    if one.who not in (_NOBODY, _SLACK):
         described["security"] = [{"bearer": []}, {}]
     if one.body is not None:
         schema = {"$ref": f"#/components/schemas/{one.body.__name__}"}
         is_needed = any(field.is_required() for field in one.body.model_fields.values())
         described["requestBody"] = {"required": is_needed, "content": {"application/json": {"schema": schema}}}
+    elif one.who == _SLACK:
+        form = {"type": "object", "additionalProperties": _TEXT}
+        described["requestBody"] = {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}}
     elif one.who == _SENDER:
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
     return described
@@ -144,7 +149,7 @@ def _answers(one: Operation) -> dict[str, Any]:
     if one.path == "/v1/rollbacks":
         answers["200"] = {"description": "A dry run: what would happen"}
     usual = {400, 413, 415} if one.body is not None or one.who == _SENDER else set()
-    usual |= {401, 403} if one.who != _NOBODY else set()
+    usual |= {401, 403} if one.who not in (_NOBODY, _SLACK) else {401} if one.who == _SLACK else set()
     usual |= {422} if one.is_command else set()
     usual |= {429} if one.who in (_OPERATOR, _ADMIN) else set()
     usual |= {503} if one.path not in ("/", "/healthz", "/metrics", "/openapi.json") else set()

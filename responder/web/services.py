@@ -33,6 +33,18 @@ class WebMetrics(Protocol):
         ...
 
 
+async def _tell_nobody(_url: str, _text: str) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class SlackServices:
+    """signing_secret: None when Slack gives no commands. tell: answer at a `response_url`, with text that is escaped."""
+
+    signing_secret: bytes | None = field(default=None, repr=False)
+    tell: Callable[[str, str], Awaitable[None]] = _tell_nobody
+
+
 @dataclass(frozen=True, slots=True)
 class PeopleServices:
     """What people may tell the service, and the record of what they did."""
@@ -78,6 +90,7 @@ class WebServices:
     people: PeopleServices | None = None
     previewer: Previewer | None = None
     guards: GuardView | None = None
+    slack: SlackServices = field(default_factory=SlackServices)
     command_rate: CommandRate = field(default_factory=lambda: CommandRate(0))
     sender_secrets: SenderSecrets = field(default_factory=SenderSecrets)
     body_limit: int = 16 * 1024 * 1024
