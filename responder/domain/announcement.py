@@ -77,6 +77,8 @@ def _facts(incident: Incident) -> Iterable[tuple[str, str]]:
     yield "Severity", incident.severity.value
     if incident.target:
         yield "Target", incident.target
+    if incident.workload:
+        yield "Workload", incident.workload
     yield "Rule", incident.rule
     pin = incident.pins.get(incident.target)
     if pin is not None:

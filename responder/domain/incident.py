@@ -145,6 +145,7 @@ class Incident:
 
     groups: (rule, group) pairs that this incident answers for: its own first, then those that joined.
     joined: identities of the decisions that joined; looked up like the incident's own identity.
+    workload: where the target was when the incident was opened, in words; "" without one.
     failure: why the run failed, set before `on_failure` steps begin, so that a restart goes on with them; "" otherwise.
     message_count: messages told so far; numbers the next one.
     pins: by target name. plan: as it was when the incident was opened, so that a reload can't change it; None if nothing runs.
@@ -165,6 +166,7 @@ class Incident:
     status: IncidentStatus
     reason: str
     opened_at: datetime
+    workload: str = ""
     groups: tuple[tuple[str, str], ...] = ()
     joined: tuple[str, ...] = ()
     message_count: int = 0

@@ -168,6 +168,7 @@ class IncidentDesk:
             id=self._new_id(now),
             identity=decision.identity,
             target=decision.target,
+            workload=target.key if (target := self._rulebook().targets.get(decision.target)) is not None else "",
             rule=decision.rule,
             group=decision.group,
             severity=decision.severity,

@@ -153,6 +153,7 @@ class Orders:
             id=incident_id,
             identity=f"{FORCED}|{request.order.by}|{key or incident_id}",
             target=request.target,
+            workload=rulebook.targets[request.target].key,
             rule=FORCED,
             group="",
             severity=Severity.P2,

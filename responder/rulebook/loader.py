@@ -73,6 +73,9 @@ def read_rulebook(path: Path, actions: Mapping[str, type[BaseModel]], notifiers:
     return LoadedRulebook(rulebook, tuple(_summary(source, declarations) for source in sources))
 
 
+_WHERE = " (RESPONDER_RULES says where the rulebook is)"
+
+
 def _files(path: Path) -> list[Path]:
     try:
         if not path.is_dir():
@@ -80,10 +83,12 @@ def _files(path: Path) -> list[Path]:
             return [path]
         # Hidden names are editors' lock files and the `..data` links of a mounted ConfigMap.
         found = [each for each in path.iterdir() if each.suffix in (".yaml", ".yml") and not each.name.startswith(".")]
+    except FileNotFoundError as error:
+        raise RulebookError([f"{path}: there is no such file or directory{_WHERE}"]) from error
     except OSError as error:
         raise RulebookError([f"{path}: can't be read: {error.strerror or error}"]) from error
     if not found:
-        raise RulebookError([f"{path}: no *.yaml or *.yml file in this directory"])
+        raise RulebookError([f"{path}: no *.yaml or *.yml file in this directory{_WHERE}"])
     return sorted(found)
 
 

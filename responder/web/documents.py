@@ -23,6 +23,7 @@ def incident_document(incident: Incident, events: Sequence[IncidentEvent] | None
     document: Document = {
         "id": incident.id,
         "target": incident.target,
+        "workload": incident.workload,
         "rule": incident.rule,
         "group": incident.group,
         "severity": incident.severity,

@@ -43,6 +43,15 @@ async def test_a_bad_deploy_is_rolled_back_once_and_resolved(world: World) -> No
     assert await world.database.ledger.bad_fingerprints(APP) == {V2.fingerprint: incident.id}
 
 
+async def test_every_message_says_where_the_target_is(world: World) -> None:
+    await world.start()
+    await world.alert("Errors")
+    incident = await world.incident("monitoring")
+    assert incident.workload == APP
+    told = await world.database.outbox.due(wall() + timedelta(days=1), 100)
+    assert [dict(one.message.facts)["Workload"] for one in told] == [APP]
+
+
 async def test_in_observe_mode_everything_is_decided_and_nothing_is_done(tmp_path: Path) -> None:
     async with a_world(tmp_path, rulebook(mode=Mode.OBSERVE)) as world:
         await world.start()

@@ -144,6 +144,7 @@ FULL = Incident(
     id="inc_1",
     identity="rule|group|key@start",
     target="app",
+    workload="Deployment shop/app",
     rule="error_rate",
     group='deployment="app"',
     severity=Severity.P0,

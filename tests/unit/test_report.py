@@ -42,6 +42,7 @@ def incident(**changes: Any) -> Incident:
         id="inc_01J9",
         identity="error_rate_spike|app|1f836df589b12b7a@2026-11-21T22:55:50.632000+00:00",
         target="app",
+        workload="Deployment paperless/paperless-maverick",
         rule="error_rate_spike",
         group="app",
         severity=Severity.P1,
@@ -149,6 +150,7 @@ def test_a_long_story_is_cut_in_the_middle() -> None:
 def test_the_document_has_the_same_facts_as_values() -> None:
     document = report_document(incident(), EVENTS)
     assert json.loads(json.dumps(document)) == document
+    assert document["workload"] == "Deployment paperless/paperless-maverick"
     impact: Any = document["impact"]
     assert impact["began_at"] == "2026-11-21T22:55:50.632000Z"
     assert (impact["time_to_detect_seconds"], impact["time_to_act_seconds"], impact["time_to_recover_seconds"]) == (120, 1, 165)

@@ -400,8 +400,9 @@ def test_one_wrong_step_hides_no_other(tmp_path: Path) -> None:
 
 
 def test_no_rulebook_at_all(tmp_path: Path) -> None:
-    assert problems(tmp_path / "missing") == [f"{tmp_path}/missing: can't be read: No such file or directory"]
-    assert problems(tmp_path) == [f"{tmp_path}: no *.yaml or *.yml file in this directory"]
+    where = "(RESPONDER_RULES says where the rulebook is)"
+    assert problems(tmp_path / "missing") == [f"{tmp_path}/missing: there is no such file or directory {where}"]
+    assert problems(tmp_path) == [f"{tmp_path}: no *.yaml or *.yml file in this directory {where}"]
 
 
 def test_a_file_that_may_not_be_opened(tmp_path: Path) -> None:
