@@ -35,6 +35,7 @@ from tests.harness.control_plane import kubeconfig_for_tests
 HOLD = timedelta(seconds=2)
 _RULES = """
 version: 1
+limits: {{rollbacks: 9999 per 1h, per_namespace: 9999 per 1h}}
 targets:
 {targets}
 rules:

@@ -202,6 +202,9 @@ async def test_the_service_account_has_these_rights_and_no_others(installed: Ins
         ("create", "events", ""),
         ("list", "rollouts.argoproj.io", ""),
         ("list", "canaries.flagger.app", ""),
+        ("list", "horizontalpodautoscalers.autoscaling", ""),
+        ("list", "poddisruptionbudgets.policy", ""),
+        ("list", "resourcequotas", ""),
     }
     assert rights(installed, installed.service) == set()
     assert rights(installed, "kube-system") == set()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from responder.domain.incident import IncidentStatus
 from responder.domain.notification import Delivery
 from responder.domain.version import LedgerEntry
 from responder.errors import NotFoundError
@@ -206,3 +207,31 @@ async def test_rollbacks_are_counted_once_per_incident_from_a_moment_on(database
     await database.ledger.mark_bad("app", "f1", at(2), "inc_2")
     await database.ledger.mark_bad("other", "f1", at(2), "inc_3")
     assert [await database.ledger.rollbacks_since("app", at(minute)) for minute in (0, 1, 1.5, 2, 2.5)] == [2, 2, 1, 1, 0]
+
+
+async def test_rollbacks_begun_before_are_known_with_what_became_of_them(database: Database) -> None:
+    for number, (name, status, rule) in enumerate(
+        [
+            ("a", IncidentStatus.FAILED, "errors"),
+            ("b", IncidentStatus.RESOLVED, "forced"),
+            ("c", IncidentStatus.RUNNING, "errors"),
+        ]
+    ):
+        about = replace(incident(), id=f"inc_{name}", identity=name, target=name, rule=rule, status=IncidentStatus.RUNNING)
+        await database.incidents.open(about)
+        await database.ledger.mark_bad(name, "f1", at(number), about.id)
+        await database.incidents.save(replace(about, status=status))
+    await database.ledger.mark_bad("a", "f2", at(7), "inc_a")
+    await database.ledger.mark_bad("pruned", "f1", at(8), "inc_gone")
+
+    past = await database.ledger.past_rollbacks(10)
+
+    assert [(one.target, one.incident, one.at) for one in past] == [
+        ("pruned", "inc_gone", at(8)),
+        ("c", "inc_c", at(2)),
+        ("b", "inc_b", at(1)),
+        ("a", "inc_a", at(0)),
+    ]
+    assert [one.incident for one in past if one.failed] == ["inc_a"]
+    assert [one.incident for one in past if one.succeeded and one.ordered] == ["inc_b"]
+    assert len(await database.ledger.past_rollbacks(2)) == 2

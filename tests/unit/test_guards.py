@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -457,3 +458,8 @@ def test_the_settings_have_safe_defaults() -> None:
     settings = GuardSettings()
     assert (settings.max_failures, settings.settle_for) == (RollbackLimit(2, timedelta(hours=24)), timedelta(minutes=10))
     assert settings.waive == ()
+
+
+def test_every_guard_is_described() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "guards.md").read_text(encoding="utf-8")
+    assert [name for name in NAMES if f"\n| `{name}` |" not in page] == []
