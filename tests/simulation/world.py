@@ -21,6 +21,7 @@ from responder.domain.signal import Signal, SignalStatus
 from responder.domain.target import GuardSettings, Mode, Target, WorkloadRef
 from responder.domain.version import LedgerEntry, Pin, RolloutPhase, RolloutStatus, Version, WorkloadState
 from responder.engine.admission import Admission
+from responder.engine.aftermath import Aftermath
 from responder.engine.approvals import Approvals
 from responder.engine.brain import Brain
 from responder.engine.checkpoints import CheckpointKeeper
@@ -28,6 +29,7 @@ from responder.engine.claims import Claims
 from responder.engine.commands import AuditLog, Commands
 from responder.engine.conductor import Conductor
 from responder.engine.desk import IncidentDesk
+from responder.engine.escalation import Escalator
 from responder.engine.evaluator import Evaluator
 from responder.engine.facts import FactFinder
 from responder.engine.freezes import Freezes
@@ -177,7 +179,8 @@ class World:
     actions: dict[str, Action] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=count)
     _brain: asyncio.Task[None] | None = None
-    _side: asyncio.Task[None] | None = None
+    _side: list[asyncio.Task[None]] = field(default_factory=list)
+    configured: set[str] = field(default_factory=lambda: {"slack"})
     clock: Callable[[], datetime] = wall
     brain: Brain = field(init=False)
     desk: IncidentDesk = field(init=False)
@@ -205,10 +208,11 @@ class World:
             rulebook=lambda: self.rules,
             clock=wall,
             new_id=lambda now: f"inc_{int(now.timestamp() * 1e6)}_{next(self._numbers)}",
-            configured={"slack"},
+            configured=self.configured,
             on_outbox=lambda: None,
             link_to=lambda _: "",
             on_closed=lambda incident: checkpoints.note(incident),  # noqa: PLW0108 - made further down
+            on_changed=lambda incident: (escalator.note(incident), aftermath.note(incident), None)[-1],
         )
         approvals, restraint, claims = (
             Approvals(desk=desk, pulse=pulse, clock=wall),
@@ -259,6 +263,18 @@ class World:
         )
         brain.employ(desk, conductor, restraint)
         checkpoints = CheckpointKeeper(desk=desk, incidents=database.incidents, runner=runner, clock=self.clock)
+        escalator = Escalator(
+            desk=desk,
+            incidents=database.incidents,
+            rulebook=lambda: self.rules,
+            configured=self.configured,
+            has_cleared=brain.has_cleared,
+            clock=self.clock,
+            hold_off=timedelta(milliseconds=100),
+        )
+        aftermath = Aftermath(
+            desk=desk, incidents=database.incidents, has_cleared=brain.has_cleared, pulse=pulse, clock=self.clock
+        )
         audit = AuditLog(database.people, wall)
         self.commands = Commands(desk=desk, brain=brain, restraint=restraint, audit=audit, pulse=pulse, clock=wall)
         self.orders = Orders(
@@ -272,11 +288,12 @@ class World:
             clock=wall,
         )
         self.previewer = Previewer(orders=self.orders, runner=runner, clock=wall)
+        await brain.note_start()
         await brain.recover()
         self.brain = brain
         self.desk = desk
         self._brain = asyncio.create_task(brain.run())
-        self._side = asyncio.create_task(checkpoints.run())
+        self._side = [asyncio.create_task(work()) for work in (checkpoints.run, escalator.run, aftermath.run)]
 
     def _actions(self) -> Mapping[str, Action]:
         return {**build_actions(new_client(), KubernetesClient()), "played": self.played, **self.actions}
@@ -286,10 +303,10 @@ class World:
             self._brain.cancel()
             await asyncio.gather(self._brain, return_exceptions=True)
             self._brain = None
-        if self._side is not None:
-            self._side.cancel()
-            await asyncio.gather(self._side, return_exceptions=True)
-            self._side = None
+        for task in self._side:
+            task.cancel()
+        await asyncio.gather(*self._side, return_exceptions=True)
+        self._side = []
 
     async def alert(
         self,

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from responder.actions.registry import PARAMETERS
-from responder.rulebook import condition_form, form, people_form, plan_form, target_form
+from responder.rulebook import condition_form, form, people_form, plan_form, target_form, told_form
 from responder.rulebook.loader import load_rulebook
 from responder.rulebook.schema import as_written
 
@@ -58,7 +58,8 @@ FORMS: list[tuple[str, type[BaseModel]]] = [
     ("checkpoints.", plan_form.CheckpointForm),
     ("", plan_form.StepForm),
     ("retry.", plan_form.RetryForm),
-    ("", form.RouteForm),
+    ("", told_form.RouteForm),
+    ("escalation.", told_form.EscalationForm),
     # The steps on Kubernetes objects have a page of their own.
     *(("", model) for uses, model in PARAMETERS.items() if uses != "sleep" and not uses.startswith("kubernetes.")),
 ]
