@@ -16,7 +16,6 @@ from responder.rulebook.loader import FileSummary, read_rulebook
 from responder.rulebook.review import review
 from responder.settings import prometheus_is_set, settings_from_environment
 
-
 _SHOWN = 4  # of those that need Prometheus
 
 

@@ -20,14 +20,18 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print the service'
 @click.option("--target", help="Only incidents of this target.")
 @click.option("--open", "open_only", is_flag=True, help="Only incidents that are not closed.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 200), help="How many at most.")
+@click.option("--summary", metavar="DURATION", help="Instead: how the rollbacks of the last 30d, say, went.")
 @_JSON
 @pass_client
-def incidents(client: ServiceClient, target: str | None, open_only: bool, limit: int, as_json: bool) -> None:
+def incidents(client: ServiceClient, target: str | None, summary: str | None, as_json: bool, **options: Any) -> None:
     """List incidents, newest first."""
-    parameters: dict[str, str] = {"limit": str(limit)}
+    if summary is not None:
+        _summarise(client, {"window": summary, **({"target": target} if target else {})}, as_json=as_json)
+        return
+    parameters: dict[str, str] = {"limit": str(options["limit"])}
     if target:
         parameters["target"] = target
-    if open_only:
+    if options["open_only"]:
         parameters["open"] = "true"
     answer, listed = client.get_rows("incidents", "incidents", parameters=parameters)
     if as_json:
@@ -38,6 +42,22 @@ def incidents(client: ServiceClient, target: str | None, open_only: bool, limit:
         for one in listed
     ]
     print_table(["INCIDENT", "STATUS", "SEVERITY", "TARGET", "RULE", "OPENED (UTC)", "REASON"], rows, empty="No incidents.")
+
+
+def _summarise(client: ServiceClient, parameters: Mapping[str, str], *, as_json: bool) -> None:
+    answer = client.get("statistics", parameters=parameters)
+    if as_json:
+        _print_json(answer)
+        return
+    found = answer["statistics"]
+    rate, mean = found["success_rate"], found["mean_duration_seconds"]
+    took = "-" if mean is None else spell_duration(timedelta(seconds=mean))
+    click.echo(f"Rollbacks in the last {found['window']}: {found['rollbacks']} (of {found['incidents']} incidents)")
+    click.echo(f"Succeeded: {found['resolved']}, failed: {found['failed']}, others: {found['others']}")
+    click.echo(f"Success rate: {'-' if rate is None else f'{rate:.0%}'}")
+    click.echo(f"Mean duration, from the first change to verified: {took}")
+    for target, count in found["by_target"].items():
+        click.echo(f"  {target or 'no target'}: {count}")
 
 
 @click.command()

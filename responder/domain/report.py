@@ -120,7 +120,7 @@ def _header(incident: Incident) -> list[str]:
         *((("Workload", escape(incident.workload)),) if incident.workload else ()),
         ("Severity", incident.severity.value),
         ("Status", incident.status.value.replace("_", " ")),
-        ("Trigger", f"Automatic ({escape(incident.rule)})"),
+        ("Trigger", _began_by(incident)),
     ]
     for name, pin in sorted(incident.pins.items()):
         of = f" of {escape(name, 80)}" if len(incident.pins) > 1 else ""
@@ -128,6 +128,13 @@ def _header(incident: Incident) -> list[str]:
         rows.append((f"{to}{of}", escape(describe(pin.to_version))))
         rows.append((f"{came}{of}", escape(describe(pin.from_version))))
     return table(("", ""), [(f"**{name}**", value) for name, value in rows])
+
+
+def _began_by(incident: Incident) -> str:
+    order = incident.order
+    if order is None:
+        return f"Automatic ({escape(incident.rule)})"
+    return f"Manual, ordered by {escape(order.by, 80)}: {escape(order.reason)}"
 
 
 def _impact(incident: Incident) -> list[str]:

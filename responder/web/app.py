@@ -26,6 +26,7 @@ from responder.web.plans import plan_routes
 from responder.web.problems import INTERNAL, Problem, ProblemError, problem_of
 from responder.web.services import WebServices
 from responder.web.slack import slack_routes
+from responder.web.statistics import statistics_routes
 from responder.web.tokens import ADMINS
 from responder.web.webhooks import Webhooks
 
@@ -47,6 +48,7 @@ def build_app(services: WebServices) -> ASGIApp:
             *_service_routes(services),
             *_target_routes(services),
             *incident_routes(services),
+            *statistics_routes(services),
             *command_routes(services),
             *slack_routes(services),
             *plan_routes(services),

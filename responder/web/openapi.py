@@ -83,6 +83,13 @@ OPERATIONS: Sequence[Operation] = (
         refusals=(400, 404),
         query=(("format", {"type": "string", "enum": ["markdown", "html", "json"]}),),
     ),
+    Operation(
+        "get",
+        "/v1/statistics",
+        "How many rollbacks there were, how many succeeded, how long they took",
+        refusals=(400,),
+        query=(("window", {"type": "string", "default": "30d"}), ("target", _TEXT)),
+    ),
     _word("approve", "Say yes to what waits", WordBody),
     _word("reject", "Say no to what waits", WordBody),
     _word("cancel", "Stop it", ReasonBody),
