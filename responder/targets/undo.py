@@ -116,11 +116,13 @@ class Undo:
 
     async def _write(self, found: dict[str, Any], target: Revision) -> None:
         # `test` only numbers and ids: a whole template would be compared as raw bytes.
+        trace = annotating(found, self._pin, self._clock()) if self._clock else []
         operations = [
             {"op": "test", "path": "/metadata/uid", "value": found["metadata"]["uid"]},
             {"op": "test", "path": "/metadata/generation", "value": found["metadata"]["generation"]},
             {"op": "replace", "path": "/spec/template", "value": target.template},
-            *(annotating(found, self._pin, self._clock()) if self._clock else ()),
+            *trace,
+            *_restoring_cause(found, target.version.change_cause, has_annotations=bool(trace)),
         ]
         await self._rehearse(operations, target)
         if not self._told:
@@ -155,6 +157,21 @@ class Undo:
     def _done(self, found: dict[str, Any]) -> str:
         done = f"{self._ref}: {name_of(self._pin.from_version)} replaced by {name_of(self._pin.to_version)}"
         return "; ".join(part for part in (done, self._kind.caveat(found), self._prepared) if part)
+
+
+def _restoring_cause(found: dict[str, Any], cause: str, *, has_annotations: bool) -> list[dict[str, Any]]:
+    """As `kubectl rollout undo` does: else the controller copies the bad version's change cause to the restored one.
+
+    has_annotations: an operation before these makes them, if there are none.
+    """
+    annotations = found["metadata"].get("annotations") or {}
+    if annotations.get(kept.CHANGE_CAUSE, "") == cause:
+        return []
+    if not annotations and not has_annotations:
+        return [{"op": "add", "path": "/metadata/annotations", "value": {kept.CHANGE_CAUSE: cause}}]
+    path = f"/metadata/annotations/{kept.CHANGE_CAUSE.replace('/', '~1')}"
+    # `remove` alone fails where somebody has just removed it.
+    return [{"op": "add", "path": path, "value": cause}, *([] if cause else [{"op": "remove", "path": path}])]
 
 
 def _template_of(found: dict[str, Any], known: list[Revision]) -> dict[str, Any]:

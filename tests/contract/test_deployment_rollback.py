@@ -61,6 +61,33 @@ async def test_replicas_and_metadata_stay(cluster: Cluster, namespace: str, work
     assert after["metadata"]["annotations"]["team"] == "checkout"
 
 
+CAUSES = {
+    "a cause of its own": ("release 1.1", "release 1.2"),
+    "none, and the bad one has one": ("", "release 1.2"),
+    "one, and the bad one has none": ("release 1.1", ""),
+}
+
+
+@pytest.mark.parametrize(("own", "bad"), CAUSES.values(), ids=CAUSES.keys())
+async def test_the_change_cause_comes_back_with_its_version(
+    own: str, bad: str, cluster: Cluster, namespace: str, workload: TemplateWorkload
+) -> None:
+    await cluster.roll_out(namespace, "app", "shop/app:1.0")
+    for tag, cause in (("1.1", own), ("1.2", bad)):
+        template = {"spec": {"containers": [{"name": "app", "image": f"shop/app:{tag}"}]}}
+        annotations = {"kubernetes.io/change-cause": cause or None}
+        await cluster.change(namespace, "app", {"metadata": {"annotations": annotations}, "spec": {"template": template}})
+        before = await cluster.wait_available(namespace, "app")
+
+    await workload.roll_back(await pin_of(workload, "1.1"), Intent())
+
+    after = await cluster.wait_available(namespace, "app")
+    assert after["metadata"]["annotations"].get("kubernetes.io/change-cause", "") == own
+    assert after["metadata"]["generation"] == before["metadata"]["generation"] + 1
+    causes = {one.version: one.change_cause for one in (await workload.read()).history}
+    assert causes == {"1.0": "", "1.1": own, "1.2": bad}
+
+
 async def test_the_whole_template_comes_back(cluster: Cluster, namespace: str, workload: TemplateWorkload) -> None:
     """Fields that a client's models may not know, and text that encoders spell differently, survive."""
     container = {
