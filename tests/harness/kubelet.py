@@ -1,8 +1,9 @@
 """Scheduler and kubelet in one, for a genuine API server without nodes.
 
 What a pod does is read off the name of its first container's image (the first match wins):
-`bad` crash-loops, `nopull` is never pulled, `unready` never passes its readiness probe, `slow` takes two seconds;
-any other image is ready at once. A pod that is not restarted (a Job's) ends at once, badly where the image says `bad`.
+`bad` crash-loops, `nopull` is never pulled, `unready` never passes its readiness probe, `slow` takes two seconds,
+`stuck` is never ready and does not end when it should, so that only force takes it away; any other image is ready at once.
+A pod that is not restarted (a Job's) ends at once, badly where the image says `bad`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import httpx
 
 NODE = "node-0"
-BEHAVIOURS = ("bad", "nopull", "unready", "slow")
+BEHAVIOURS = ("bad", "nopull", "unready", "slow", "stuck")
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 _SLOW_SECONDS = 2.0
 _BACKOFF_SECONDS = 2.0
@@ -112,6 +113,8 @@ class Kubelet:
         await self._send("POST", _path(pod) + "/binding", json=binding)
 
     async def _end(self, pod: dict[str, Any]) -> None:
+        if behaviour_of(pod) == "stuck":
+            return
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}
         await self._send("DELETE", _path(pod), json=options)
 
@@ -133,7 +136,7 @@ class Kubelet:
                 await asyncio.sleep(_BACKOFF_SECONDS)
         else:
             await self._report(pod, "Running", {"running": {"startedAt": _now()}})
-            if behaviour == "unready":
+            if behaviour in ("unready", "stuck"):
                 return
             await asyncio.sleep(_SLOW_SECONDS if behaviour == "slow" else 0)
             await self._report(pod, "Running", {"running": {"startedAt": _now()}}, ready=True)

@@ -56,8 +56,7 @@ def shipped(name: str, variables: Mapping[str, object], *, namespaces: Mapping[s
     for rule in rulebook["rules"]:
         rule.update({key: "500ms" for key in ("for", "grace") if key in rule})
     for plan in rulebook["plans"].values():
-        if "monitor" in plan:
-            plan["monitor"].update({"for": "500ms", "every": "100ms"})
+        plan.setdefault("monitor", {}).update({"for": "500ms", "every": "100ms"})  # without it, plans watch for five minutes
         for checkpoint in plan.get("checkpoints", ()):
             checkpoint["after"] = "1s"
     for step in _steps(rulebook["plans"]):
@@ -153,9 +152,7 @@ class Scene:
         return await self.end_of(answer["incident"]["id"])
 
     async def send(self, path: str, body: Json, *, status: int = 202) -> Json:
-        answer = await self.service.http.post(
-            f"/v1/{path}", json=body, headers={"Authorization": f"Bearer {OPERATOR_TOKEN}"}
-        )
+        answer = await self.service.http.post(f"/v1/{path}", json=body, headers={"Authorization": f"Bearer {OPERATOR_TOKEN}"})
         assert answer.status_code == status, f"{answer.status_code} {answer.text}"
         return dict(answer.json())
 
@@ -277,13 +274,13 @@ async def scene(
     namespace: str,
     environment: Mapping[str, str] | None = None,
     in_pods: Mapping[str, str] | None = None,
-    metrics: Callable[[str], str] | None = None,
+    metrics: Callable[[str], object] | None = None,
     prepare: Callable[[Scene], Any] | None = None,
 ) -> AsyncIterator[Scene]:
     """rulebook: of the namespace and the application's address. prepare: what is there before the service starts.
 
     in_pods: environment of programs that are executed in pods, whose working folder is folder/container.
-    metrics: what the application's /metrics says in this namespace, for a Prometheus that scrapes it; None without one.
+    metrics: what the application's /metrics says in this namespace, asked anew by each scrape of a Prometheus; None without one.
     """
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(front)
@@ -301,7 +298,7 @@ async def scene(
         }
         if metrics is not None:
             text = metrics(namespace)
-            front.pages["/metrics"] = lambda *_: PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+            front.pages["/metrics"] = lambda *_: PlainTextResponse(str(text), media_type="text/plain; version=0.0.4")
             prometheus = Prometheus(folder / "prometheus", page=front.url, alert=_NEVER, alertmanagers=[])
             settings["RESPONDER_PROMETHEUS_URL"] = (await stack.enter_async_context(prometheus)).url
         service = ResponderService(folder / "service", json.dumps(book), settings)
