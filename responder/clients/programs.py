@@ -163,7 +163,8 @@ class Programs:
         except OSError as error:  # no memory, no process, no file descriptor left
             raise UnreachableError(f"no program can be started here: {error.strerror}") from None
         lease = cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
-        lease.write(b"%d\n%b" % (len(script), script))
+        if not lease.is_closing():  # what ended at once, as ssh may, takes nothing any more, and uvloop would raise
+            lease.write(b"%d\n%b" % (len(script), script))
         try:
             yield
         finally:
