@@ -131,6 +131,8 @@ class Mailer:
         except aiosmtplib.SMTPNotSupported as error:
             raise PermanentError(f"the mail server lacks what is needed: {self._quoted(str(error))}") from None
         except (aiosmtplib.SMTPException, OSError) as error:  # ssl's errors are OSErrors
+            if "STARTTLS" in str(error):
+                raise PermanentError("the mail server offers no STARTTLS (starttls=no goes without)") from None
             raise TemporaryError(f"mail could not be handed in: {self._quoted(str(error))} ({type(error).__name__})") from None
         codes = [answer.code for answer in refused.values()]
         if any(400 <= code < 500 for code in codes):

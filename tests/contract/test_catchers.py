@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from responder.sandbox.catchers import Fault, SlackCatcher, StatuspageCatcher
+from responder.sandbox.catchers import Fault, PagerDutyCatcher, SlackCatcher, StatuspageCatcher
 
 TEXT = {"type": "mrkdwn", "text": "hello"}
 
@@ -222,7 +222,7 @@ async def test_too_many_requests_are_refused(status: int, http: httpx.AsyncClien
         assert [(await api("GET", "/incidents")).status_code for _ in range(3)] == [200, 200, status]
 
 
-@pytest.mark.parametrize("service", ["slack", "statuspage"])
+@pytest.mark.parametrize("service", ["slack", "statuspage", "pagerduty"])
 async def test_a_catcher_runs_in_a_process_of_its_own(service: str, http: httpx.AsyncClient) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "responder.sandbox.catchers", service, "--component", "c1=Shop", stdout=asyncio.subprocess.PIPE
@@ -239,6 +239,13 @@ async def test_a_catcher_runs_in_a_process_of_its_own(service: str, http: httpx.
                 seen = [(await http.post(where["url"], json={"text": "x"})).status_code for _ in range(2)]
                 caught = (await http.get(where["messages"])).json()
                 assert [one["payload"] for one in caught["messages"]] == [{"text": "x"}]
+            elif service == "pagerduty":
+                event = {**TRIGGER, "routing_key": where["routing_key"]}
+                seen = [(await http.post(f"{where['url']}/v2/enqueue", json=event)).status_code for _ in range(2)]
+                assert seen.pop() == 202
+                seen.append(200)
+                caught = (await http.get(where["messages"])).json()
+                assert [one["status"] for one in caught["alerts"]] == ["triggered"]
             else:
                 headers = {"Authorization": f"OAuth {where['api_key']}"}
                 url = f"{where['url']}/pages/{where['page_id']}/components"
@@ -252,3 +259,118 @@ async def test_a_catcher_runs_in_a_process_of_its_own(service: str, http: httpx.
         if process.returncode is None:
             os.kill(process.pid, signal.SIGKILL)
             await process.wait()
+
+
+# --- PagerDuty -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def pager() -> AsyncIterator[PagerDutyCatcher]:
+    async with PagerDutyCatcher() as catcher:
+        yield catcher
+
+
+TRIGGER: Mapping[str, Any] = {  # the shape of the sample in PagerDuty's documentation
+    "payload": {
+        "summary": "Example alert on host1.example.com",
+        "timestamp": "2015-07-17T08:42:58.315+0000",
+        "source": "monitoringtool:cloudvendor:central-region-dc-01:852559987:cluster/api-stats-prod-003",
+        "severity": "info",
+        "component": "postgres",
+        "group": "prod-datapipe",
+        "class": "deploy",
+        "custom_details": {"ping time": "1500ms", "load avg": 0.75},
+    },
+    "dedup_key": "samplekeyhere",
+    "images": [{"src": "https://example.com/logo.png", "href": "https://example.com/", "alt": "Example text"}],
+    "links": [{"href": "https://example.com/", "text": "Link text"}],
+    "event_action": "trigger",
+    "client": "Sample Monitoring Service",
+    "client_url": "https://monitoring.example.com",
+}
+CHANGE: Mapping[str, Any] = {
+    "payload": {
+        "summary": "Build Success: Increase snapshot create timeout to 30 seconds",
+        "timestamp": "2020-07-17T08:42:58.315+0000",
+        "source": "acme-build-pipeline-tool-default-i-9999",
+        "custom_details": {"build_state": "passed", "build_number": "2", "run_time": "1236s"},
+    },
+    "links": [{"href": "https://acme.example.com/build/2", "text": "View more details in Acme!"}],
+}
+
+
+def without(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return {key: value for key, value in body.items() if key != name}
+
+
+def with_payload(**changes: object) -> Mapping[str, Any]:
+    return {**TRIGGER, "payload": {**TRIGGER["payload"], **changes}}
+
+
+EVENTS: Sequence[Any] = (
+    pytest.param(TRIGGER, 202, id="the documented trigger"),
+    pytest.param(without(TRIGGER, "dedup_key"), 202, id="a trigger without a key: one is made up"),
+    pytest.param({"event_action": "acknowledge", "dedup_key": "k"}, 202, id="the documented acknowledge, of no alert"),
+    pytest.param({"event_action": "resolve", "dedup_key": "k"}, 202, id="the documented resolve, of no alert"),
+    pytest.param({"event_action": "resolve"}, 400, id="a resolve without a key"),
+    pytest.param({"event_action": "open", "dedup_key": "k"}, 400, id="an unknown action"),
+    pytest.param(without(TRIGGER, "payload"), 400, id="a trigger without a payload"),
+    pytest.param({**TRIGGER, "dedup_key": "k" * 256}, 400, id="a key too long"),
+    pytest.param(with_payload(summary="s" * 1024), 202, id="the longest summary"),
+    pytest.param(with_payload(summary="s" * 1025), 400, id="a summary too long"),
+    pytest.param(with_payload(summary=""), 400, id="an empty summary"),
+    pytest.param(with_payload(source=""), 400, id="an empty source"),
+    pytest.param(with_payload(severity="fatal"), 400, id="an unknown severity"),
+    pytest.param(with_payload(timestamp="noon"), 400, id="a time that is none"),
+    pytest.param(with_payload(custom_details={"x": "y" * 600_000}), 400, id="larger than 512 KB"),
+    pytest.param({**TRIGGER, "links": [{"text": "no address"}]}, 400, id="a link to nowhere"),
+    pytest.param({**TRIGGER, "images": [{"src": "http://example.com/x.png"}]}, 400, id="an image without https"),
+    pytest.param([], 400, id="not an object"),
+)
+
+
+@pytest.mark.parametrize(("body", "status"), EVENTS)
+async def test_pagerduty_takes_and_refuses(body: Any, status: int, pager: PagerDutyCatcher, http: httpx.AsyncClient) -> None:
+    sent = {"routing_key": pager.routing_key, **body} if isinstance(body, dict) else body
+    response = await http.post(f"{pager.url}/v2/enqueue", json=sent)
+    answer = response.json()
+    assert response.status_code == status
+    assert answer["status"] == ("success" if status == 202 else "invalid event")
+    assert bool(answer.get("dedup_key")) is (status == 202)
+    assert len(pager.events) == (1 if status == 202 else 0)
+
+
+@pytest.mark.parametrize("key", [None, "", "stranger0key0of0thirty0two0chars"])
+async def test_pagerduty_wants_the_key(key: str | None, pager: PagerDutyCatcher, http: httpx.AsyncClient) -> None:
+    body = TRIGGER if key is None else {**TRIGGER, "routing_key": key}
+    assert (await http.post(f"{pager.url}/v2/enqueue", json=body)).status_code == 400
+
+
+async def test_pagerduty_merges_while_it_is_open_and_opens_anew_afterwards(
+    pager: PagerDutyCatcher, http: httpx.AsyncClient
+) -> None:
+    async def send(action: str) -> None:
+        body = {**(TRIGGER if action == "trigger" else {"dedup_key": "samplekeyhere"}), "event_action": action}
+        await http.post(f"{pager.url}/v2/enqueue", json={"routing_key": pager.routing_key, **body})
+
+    for action in ("resolve", "trigger", "trigger", "acknowledge", "trigger", "resolve", "acknowledge", "trigger"):
+        await send(action)
+    assert [(one["status"], one["merged"]) for one in pager.alerts] == [("resolved", 2), ("triggered", 0)]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        pytest.param(CHANGE, 202, id="the documented change"),
+        pytest.param({"payload": {"summary": "x"}}, 202, id="a summary is enough"),
+        pytest.param({"payload": {}}, 400, id="no summary"),
+        pytest.param({**CHANGE, "dedup_key": "k"}, 400, id="a change has no key"),
+        pytest.param({"payload": {"summary": "x", "severity": "info"}}, 400, id="nor a severity"),
+    ],
+)
+async def test_pagerduty_takes_changes(
+    body: Mapping[str, Any], status: int, pager: PagerDutyCatcher, http: httpx.AsyncClient
+) -> None:
+    response = await http.post(f"{pager.url}/v2/change/enqueue", json={"routing_key": pager.routing_key, **body})
+    assert response.status_code == status
+    assert len(pager.changes) == (1 if status == 202 else 0)
