@@ -5,7 +5,7 @@ with text and blocks) and, unless it is silent, goes into the thread as well; wh
 a changed message rings nobody. Buttons are those that apply as the incident stands; the next change takes away what does not.
 
 Slack knows no idempotency key, and finding out what has landed would take the right to read the channel. So a post whose answer
-was lost is posted again: at least once, recognisable by our message id in its last line and in its metadata. Of two first messages
+was lost is posted again: at least once, recognisable by our message id in its last line and its metadata. Of two first messages
 only the later one is kept up to date; the buttons of the other still work, and what no longer applies is answered with why.
 """
 

@@ -42,7 +42,7 @@ async def run(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.service == "slack":
         slack = SlackCatcher(_clock, options.port)
-        await serve(slack, {"url": slack.url, "messages": f"{slack.base_url}/messages"})
+        await serve(slack, {"url": slack.url, "api_url": slack.api_url, "messages": f"{slack.base_url}/messages"})
     elif options.service == "pagerduty":
         pager = PagerDutyCatcher(_clock, options.port)
         greeting = {"url": pager.url, "routing_key": pager.routing_key}

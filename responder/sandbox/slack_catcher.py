@@ -1,10 +1,10 @@
-"""A Slack of our own: an incoming webhook that refuses what Slack refuses and keeps the rest."""
+"""A Slack of our own: an incoming webhook and an API for a bot that refuse what Slack refuses and keep the rest."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,9 +15,11 @@ from starlette.routing import Route
 
 from responder.ports import Clock
 from responder.sandbox.catcher import Catcher
+from responder.sandbox.slack_workspace import SlackWorkspace
 
 TOKEN = "T000/B000/catcher"  # noqa: S105 - of a webhook that leads nowhere
 MOST_BLOCKS = 50
+MOST_ACTIONS = 25
 _CONTROL = re.compile(r"<([!@#][^>]*)>")
 _LINK = re.compile(r"<(?:(https?:[^|>]*)\|)?([^>]*)>")
 
@@ -51,25 +53,38 @@ class CaughtMessage:
 
 
 class SlackCatcher(Catcher):
-    """`url` is the webhook's address, `messages` what was accepted."""
+    """`url` is the webhook's address, `messages` what was accepted there; `api_url` and `workspace` are what a bot uses.
 
-    def __init__(self, clock: Clock | None = None, port: int = 0) -> None:
+    check: looks at each message of a bot, too, and gives Slack's word for what is wrong, "" when nothing is.
+    """
+
+    def __init__(self, clock: Clock | None = None, port: int = 0, check: Callable[[object], str] = lambda _: "") -> None:
         self.messages: list[CaughtMessage] = []
+        self.workspace = SlackWorkspace(lambda payload: problem_of(payload) or check(payload))
         super().__init__(clock, port)
 
     @property
     def url(self) -> str:
         return f"{self.base_url}/services/{TOKEN}"
 
+    @property
+    def api_url(self) -> str:
+        return f"{self.base_url}/api"
+
+    def response_url(self, name: str) -> str:
+        return f"{self.base_url}/actions/{name}"
+
     def caught(self) -> object:
         return {
+            "workspace": self.workspace.caught(),
             "messages": [
                 {"at": one.at, "shown": one.shown, "mentions": one.mentions, "payload": one.payload} for one in self.messages
-            ]
+            ],
         }
 
     def _routes(self) -> Sequence[Route]:
-        return [Route("/services/{token:path}", self._guarded(self._post), methods=["POST"])]
+        webhook = Route("/services/{token:path}", self._guarded(self._post), methods=["POST"])
+        return [webhook, *self.workspace.routes(self._guarded)]
 
     async def _post(self, request: Request) -> Response:
         if request.path_params["token"] != TOKEN:
@@ -99,7 +114,7 @@ def problem_of(payload: object) -> str:
     return ""
 
 
-def _is_block(block: object) -> bool:
+def _is_block(block: object) -> bool:  # noqa: PLR0911 (a table)
     if not isinstance(block, dict):
         return False
     match block.get("type"):
@@ -107,6 +122,9 @@ def _is_block(block: object) -> bool:
             return True
         case "header":
             return _is_text(block.get("text"), 150, ("plain_text",))
+        case "actions":
+            elements = block.get("elements")
+            return isinstance(elements, list) and 1 <= len(elements) <= MOST_ACTIONS and all(map(_is_button, elements))
         case "context":
             return _are_texts(block.get("elements"), 3000)
         case "section":
@@ -115,6 +133,23 @@ def _is_block(block: object) -> bool:
             return given and (text is None or _is_text(text, 3000)) and (fields is None or _are_texts(fields, 2000))
         case _:
             return False
+
+
+def _is_button(element: object) -> bool:
+    """Of what an actions block may hold, buttons are all we use."""
+    if not isinstance(element, dict) or element.get("type") != "button" or not _is_text(element.get("text"), 75, ("plain_text",)):
+        return False
+    texts = (("action_id", 255), ("value", 2000), ("url", 3000))
+    if not all(isinstance(element.get(name, ""), str) and len(element.get(name, "")) <= limit for name, limit in texts):
+        return False
+    return element.get("style", "primary") in ("primary", "danger") and _is_confirm(element.get("confirm"))
+
+
+def _is_confirm(confirm: object) -> bool:
+    if confirm is None:
+        return True
+    limits = (("title", 100), ("text", 300), ("confirm", 30), ("deny", 30))
+    return isinstance(confirm, dict) and all(_is_text(confirm.get(name), limit) for name, limit in limits)
 
 
 def _are_texts(texts: object, limit: int) -> bool:
