@@ -32,6 +32,7 @@ class EntryKind(StrEnum):
     TICK = "tick"
     ACTED = "acted"  # a target is about to be rolled back; see `Entry.signals`
     READING = "reading"  # what Prometheus answered; see `Entry.signals`
+    STARTED = "started"  # the service listens again; since the entry before, perhaps nobody did
     UNREADABLE = "unreadable"  # never written: stands for what can't be read back, such as an entry of a newer version's kind
 
 
@@ -39,9 +40,9 @@ class EntryKind(StrEnum):
 class Entry:
     """One journal entry. id: ascending, visible in order.
 
-    signals: () for ticks; for ACTED a point event of our own whose key is the target; for READING one for each query, whose key
-    is the query: `value` is the number, None when there is none, and the annotation `why` says why; with the annotation `silence`
-    nobody answered.
+    signals: () for ticks and starts; for ACTED a point event of our own whose key is the target; for READING one for each query,
+    whose key is the query: `value` is the number, None when there is none, and the annotation `why` says why; with the annotation
+    `silence` nobody answered.
     """
 
     id: int

@@ -184,6 +184,7 @@ async def serving(settings: Settings, *, kubeconfig: str | None = None) -> Async
         parts = _Parts(settings, rulebook, database, workloads_of(settings, cluster, http, kubeconfig), metrics)
         service, tasks = parts.assemble(http, cluster, listener, started)
         service.cluster = cluster
+        await service.brain.note_start()
         service.main = asyncio.create_task(tasks.run(listener), name="service")
         try:
             await tasks.ready.wait()

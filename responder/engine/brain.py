@@ -130,6 +130,13 @@ class Brain:
 
     # --- start ---------------------------------------------------------------------------------------------------
 
+    async def note_start(self) -> None:
+        """Write down that somebody listens again. Before anything is heard: it would look as if nobody had said so for long."""
+        try:
+            await self._journal.append(EntryKind.STARTED, self._clock())
+        except JournalUnavailableError as error:
+            _log.error("start_not_kept", error=str(error), consequence="the time before counts as silence")
+
     async def recover(self) -> None:
         """Fold what is on record. Afterwards the state is what it would be had the process never stopped."""
         missed: dict[str, Decision] = {}
@@ -237,8 +244,6 @@ class Brain:
         try:
             async with self._turn_lock:
                 await self._durably(self.resume)
-            if self._evaluator.waits_for_start:
-                await self._durably(lambda: self._journal.append(EntryKind.TICK, self._clock()))
             while True:
                 await self._durably(self._turn)
         finally:

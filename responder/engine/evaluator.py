@@ -117,6 +117,8 @@ class Evaluator:
         """Take the next entry of the journal."""
         if entry.kind is EntryKind.SIGNALS:
             return self.observe(entry.signals, entry.at)
+        if entry.kind is EntryKind.STARTED:
+            return self.listen_again(self._groups.moment, entry.at)
         decisions = self.tick(entry.at)
         if entry.kind is EntryKind.ACTED:
             for signal in entry.signals:
@@ -127,12 +129,19 @@ class Evaluator:
         return decisions
 
     def _take_reading(self, signal: Signal, now: datetime) -> list[Decision]:
-        said = signal.annotations
-        told = Measurement(signal.value, said.get("why", ""), is_silence=measurements.SILENCE in said)
+        told = Measurement(signal.value, signal.annotations.get("why", ""), is_silence=measurements.SILENCE in signal.annotations)
         decisions = self._membership.measurements.take(signal.key, signal.received_at, told, now)
         decisions += self._further
         self._further.clear()
         return decisions
+
+    def listen_again(self, since: datetime, now: datetime) -> list[Decision]:
+        """Nobody listened in between: that time is no silence."""
+        if not groups.LONG_AGO < since < now:
+            return self.tick(now)
+        decisions = self.tick(since)
+        self._membership.tallies.miss(now - since)
+        return decisions + self.tick(now)
 
     def acted(self, target: str, at: datetime) -> None:
         """The target was rolled back then: rules that want it to settle wait."""
@@ -143,13 +152,6 @@ class Evaluator:
         for watch in self._table.watches:
             if isinstance(watch.condition, AbsentCondition) and watch.condition.from_start:
                 self._membership.tallies.begin(watch, now)
-
-    @property
-    def waits_for_start(self) -> bool:
-        """Whether some rule counts from the start, and nothing was told yet when that is: tick once."""
-        return self._state.began is None and any(
-            isinstance(watch.condition, AbsentCondition) and watch.condition.from_start for watch in self._table.watches
-        )
 
     def next_due(self) -> datetime | None:
         """When to tick next; None when nothing waits. May be too early, never too late."""
@@ -165,7 +167,6 @@ class Evaluator:
         return watch is not None and self._groups.holds(watch, group)
 
     def knows(self, rule: str) -> bool:
-        """Whether the rulebook has a rule of this name."""
         return rule in self._table.by_name
 
     def is_calm(self, rule: str, group: str) -> bool:

@@ -19,13 +19,14 @@ from responder.engine.alerts import Alert, EventMember, Member, StandIn
 from responder.engine.conditions.moments import pack, unpack
 from responder.engine.conditions.tallies import Tally
 from responder.engine.group import Group
+from responder.engine.groups import LONG_AGO
 from responder.engine.happenings import RANK as EVENT_RANK
 from responder.engine.outbreak import RULE as OUTBREAK
 from responder.engine.rule_table import RuleTable
 from responder.engine.state import State
 from responder.engine.watches import Role, Watch
 
-FORMAT = 4
+FORMAT = 5
 
 
 def encode(table: RuleTable, state: State) -> bytes:
@@ -37,6 +38,7 @@ def encode(table: RuleTable, state: State) -> bytes:
             "format": FORMAT,
             "rulebook": [table.digest, len(table.watches), table.kept],
             "began": _pack(state.began),
+            "moment": _pack(None if membership.groups.moment == LONG_AGO else membership.groups.moment),
             "alerts": [_alert_row(alert) for alert in state.alerts.values()],
             "wanted": [
                 [one.query, _pack(one.at), _pack(one.wake), one.number, one.why]
@@ -121,6 +123,7 @@ class _Reader:
     def _memories(self, rows: dict[str, Any]) -> None:
         state = self._state
         state.began = _unpack(rows["began"])
+        state.membership.groups.moment = _unpack(rows["moment"]) or LONG_AGO
         for index, text, at in rows["cleared"]:
             state.membership.groups.put_cleared((index, text), unpack(at))
         for source, key, start, seen in rows["ended"]:

@@ -164,11 +164,13 @@ def too_few(total: int, least: int, within: timedelta) -> str:
     return f"only {total} of {least} needed within {spell_duration(within)}"
 
 
-def absence(last: datetime, at: datetime, after: timedelta, *, is_absent: bool, heard: bool) -> str:
+def absence(last: datetime, at: datetime, after: timedelta, *, is_absent: bool, heard: bool, missed: timedelta) -> str:
+    """missed: time in which nobody listened."""
     if not is_absent:
         return f"heard at {spell_time(last, at)}" if heard else f"nothing was heard yet, waiting since {spell_time(last, at)}"
     was = "heard since" if heard else "ever heard, waiting since"
-    return f"nothing was {was} {spell_time(last, at)}, {spell_duration(after)} are over"
+    except_for = f" (without {spell_duration(missed)} in which Responder may not have run)" if missed else ""
+    return f"nothing was {was} {spell_time(last, at)}, {spell_duration(after)} are over{except_for}"
 
 
 def part_of(why: str, others: str, *, holds: bool) -> str:

@@ -67,6 +67,9 @@ class Replay:
         for entry in entries:
             if until is not None and entry.at > until:
                 break
+            if entry.kind is EntryKind.STARTED and found.last_at is not None:
+                self._keep(let_time_pass(evaluator, found.last_at))
+                self._keep(evaluator.listen_again(found.last_at, entry.at))
             due = evaluator.next_due()
             if due is not None and due <= entry.at:
                 self._keep(let_time_pass(evaluator, entry.at))

@@ -93,3 +93,14 @@ async def test_entries_that_can_not_be_read_are_told_once_and_stop_nothing(tmp_p
         await world.alert("Errors")
         await world.incident("monitoring", number=2)
         assert len(await world.all_incidents()) == 2
+
+
+async def test_that_nobody_listened_is_no_silence(tmp_path: Path) -> None:
+    silence = AbsentCondition(timedelta(minutes=1))
+    rule = Rule("silent", (parse_matcher('alertname="Smoke"'),), silence, response=Response.NOTIFY)
+    async with a_world(tmp_path, with_rules(rule)) as world:
+        await world.deliver(smoke(passed=True), heard=timedelta(minutes=5))
+        await world.start()
+        await world.settled()
+        assert await world.all_incidents() == []
+        assert world.brain.evaluator.next_due() > wall() + timedelta(seconds=30)  # type: ignore[operator]

@@ -26,7 +26,9 @@ from responder.domain.rule_state import GroupState
 from responder.domain.rulebook import MassHold, Response, Rulebook, Severity
 from responder.domain.signal import Signal
 from responder.engine.evaluator import Evaluator
-from tests.unit.test_evaluator import CLEAR, IGNORE, RESPOND, WAIT, at, evaluator, kinds, rule, send, signal, target
+from responder.engine.replay import Replay
+from responder.ports import Entry, EntryKind
+from tests.unit.test_evaluator import CLEAR, IGNORE, RESPOND, WAIT, at, evaluator, kinds, rule, rulebook, send, signal, target
 
 MINUTE = timedelta(minutes=1)
 
@@ -288,7 +290,6 @@ ABSENCES = {
 def test_absent(timeline: list[tuple[float, Signal]], expected: list[tuple[float, str]]) -> None:
     subject = evaluator(rule(condition=AbsentCondition(MINUTE), seconds=0))
     assert play(subject, timeline) == expected
-    assert not subject.waits_for_start
 
 
 def test_an_absence_is_its_own_episode_with_the_words_of_what_was_last_heard() -> None:
@@ -300,12 +301,41 @@ def test_an_absence_is_its_own_episode_with_the_words_of_what_was_last_heard() -
     assert dict(decision.trigger_labels)["alertname"] == "HighErrorRate"
 
 
+def test_time_in_which_nobody_listened_is_no_silence() -> None:
+    subject = evaluator(rule(condition=AbsentCondition(MINUTE), seconds=0))
+    send(subject, 0, heartbeat(0)[1])
+    subject.tick(at(10))
+    for _ in range(2):
+        subject.restore(subject.snapshot())
+    assert subject.fold(Entry(1, at(500), EntryKind.STARTED)) == []
+    subject.restore(subject.snapshot())
+    assert subject.tick(at(549)) == []
+    [decision] = subject.tick(at(550))
+    assert decision.kind is RESPOND
+    assert "1m are over (without 8m10s in which Responder may not have run)" in decision.reason
+    assert kinds(send(subject, 560, heartbeat(560)[1])) == [CLEAR]
+    assert kinds(subject.tick(at(620))) == [RESPOND], "afterwards silence is silence"
+
+
+def test_a_silence_that_was_noticed_is_none_the_less_after_a_start() -> None:
+    subject = evaluator(rule(condition=AbsentCondition(MINUTE), seconds=0))
+    send(subject, 0, heartbeat(0)[1])
+    subject.tick(at(60))
+    subject.fold(Entry(1, at(500), EntryKind.STARTED))
+    assert subject.is_active("errors", "app")
+
+
+def test_a_replay_makes_nothing_of_time_in_which_nobody_listened() -> None:
+    heard = Entry(1, at(0), EntryKind.SIGNALS, (heartbeat(0)[1],))
+    entries = [heard, Entry(2, at(30), EntryKind.TICK), Entry(3, at(90), EntryKind.STARTED), Entry(4, at(160), EntryKind.TICK)]
+    found = Replay(rulebook(rule(condition=AbsentCondition(MINUTE), seconds=0))).run(entries)
+    assert [(one.kind, one.at) for one in found.decisions] == [(RESPOND, at(120))], "it was not heard for 30 s, and for 30 s more"
+
+
 def test_absence_from_the_start_counts_from_the_first_entry() -> None:
     condition = AbsentCondition(MINUTE, from_start=True)
     subject = evaluator(rule(condition=condition, seconds=0, response=Response.NOTIFY), rule("other", 'a="b"'))
-    assert subject.waits_for_start
     assert subject.tick(at(5)) == []
-    assert not subject.waits_for_start
     subject.restore(subject.snapshot())
     [decision] = subject.tick(at(65))
     assert (decision.kind, decision.target) == (RESPOND, "")

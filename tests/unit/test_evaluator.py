@@ -604,7 +604,7 @@ SNAPSHOTS = {
     "of another format": (b'{"format":1}', "another format"),
     "that is no object": (b"[]", "another format"),
     "that is cut": (b'{"format":4', "unexpected end"),
-    "with parts missing": (b'{"format":4,"rulebook":["",1,["summary","description","runbook_url","value"]]}', "damaged"),
+    "with parts missing": (b'{"format":5,"rulebook":["",1,["summary","description","runbook_url","value"]]}', "damaged"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from responder.domain.condition import (
     AbsentCondition,
@@ -102,6 +102,12 @@ class Tallies:
             tally.memory.begin(now)
             self.put(tally)
             self._review(tally, now, now)
+
+    def miss(self, stretch: timedelta) -> None:
+        """Nobody listened for so long. What would have come due meanwhile is looked at too early, which changes nothing."""
+        for tally in self._tallies.values():
+            if tally.member is None and isinstance(tally.memory, Absence):
+                tally.memory.miss(stretch)
 
     def wake(self, tally: Tally, at: datetime, now: datetime) -> Decision | None:
         """What time alone changes; None when that is nothing."""
