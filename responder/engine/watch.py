@@ -59,6 +59,8 @@ def assess_watch(
         return WatchVerdict(True, f"monitoring failed: {failures} rounds of checks in a row did not pass")
     if now < until:
         return None
+    if not firing and failures:
+        return None  # the last look was not good: one more, until it is or there were too many
     if not firing:
         return WatchVerdict(False, f"{f'{calm} and ' if calm else ''}nothing went wrong for {spell_duration(monitor.window)}")
     if now >= until + monitor.settle:

@@ -20,6 +20,7 @@ CASES = {
     "still firing at the end of settle time has failed": (15, True, 0, (True, "has not cleared 15m after")),
     "cleared within settle time is recovery": (12, False, 0, (False, "the alert has cleared")),
     "two failed rounds are tolerated": (1, False, 2, None),
+    "a failed round at the end is not recovery yet": (6, False, 1, None),
     "a third failed round is one too many": (1, False, 3, (True, "3 rounds")),
 }
 
