@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import uvloop
 
 from responder.clients.programs import Programs
 from responder.clients.ssh import SshOptions
@@ -292,3 +293,18 @@ class TestSshItself:
         with pytest.raises(OutcomeUnknownError, match="connection to it was lost"):
             await step
         await ended(pids)
+
+
+def test_an_ssh_that_ends_at_once_is_a_host_that_cannot_be_reached(tmp_path: Path) -> None:
+    """In the loop that the service runs in, which raises for a pipe that is closed already."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\nexit 255\n")
+    ssh.chmod(0o755)
+    programs = Programs({"PATH": f"{tmp_path}:/usr/bin:/bin"})
+
+    async def reach() -> None:
+        for _ in range(20):
+            with pytest.raises(UnreachableError):
+                await programs.run(["true"], host="nobody@127.0.0.1")
+
+    uvloop.run(reach())
