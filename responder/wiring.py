@@ -54,6 +54,7 @@ from responder.engine.orders import Orders
 from responder.engine.outbox import DeliveryOutcome, OutboxWorker
 from responder.engine.preview import Previewer
 from responder.engine.proofs import proofs
+from responder.engine.readiness import Readiness
 from responder.engine.readings import Reader
 from responder.engine.reload import Reloader, RulebookInForce
 from responder.engine.restraint import Restraint
@@ -531,7 +532,12 @@ class _Parts:
             rules_state=lambda: rule_rows(
                 self._in_force.rulebook, chain(brain.evaluator.groups(), brain.evaluator.counting()), self._log
             ),
-            readiness=lambda: (brain.is_folded, {"journal_position": brain.position}),
+            readiness=Readiness(
+                is_folded=lambda: brain.is_folded,
+                position=lambda: brain.position,
+                probe=self._database.probe,
+                clock=wall_clock,
+            ).look,
             render_report=render_report,
             report_document=report_document,
             progress_of=desk.progress_of,

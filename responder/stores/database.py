@@ -44,6 +44,10 @@ class Database:
         await self._reader.run(journal_table.last_id)
         await self._writer.run(journal_table.last_id)
 
+    async def probe(self) -> None:
+        """Write something to the disk and take it back. Raises JournalUnavailableError."""
+        await self._writer.transact(journal_table.probe)
+
     async def close(self) -> None:
         """Write what is queued, then let go of the file. Further calls do nothing."""
         self._journal.close()

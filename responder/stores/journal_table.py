@@ -16,6 +16,7 @@ from responder.stores.schema import journal, meta, snapshot
 ROWS_PER_STATEMENT = 64
 
 _COLUMNS = 4
+_NOBODYS = -1
 _ROWS_PER_PRUNE = 500
 _PRUNED_TO = "journal_pruned_to"
 _INSERT = "INSERT INTO journal (id, at, kind, body) VALUES "
@@ -36,6 +37,12 @@ def insert_rows(connection: Connection, rows: Sequence[int | str | bytes]) -> No
     for start in range(0, len(rows), ROWS_PER_STATEMENT * _COLUMNS):
         part = tuple(rows[start : start + ROWS_PER_STATEMENT * _COLUMNS])
         connection.exec_driver_sql(_INSERT_ROWS[len(part) // _COLUMNS], part)
+
+
+def probe(connection: Connection) -> None:
+    """Write an entry that nobody ever sees and take it back, in one transaction: its commit goes to disk like any other."""
+    insert_rows(connection, (_NOBODYS, 0, EntryKind.TICK.value, b""))
+    connection.execute(delete(journal).where(journal.c.id == _NOBODYS))
 
 
 def read(connection: Connection, after: int, limit: int) -> list[Entry]:

@@ -106,7 +106,7 @@ def _service_routes(services: WebServices) -> list[Route]:
         return json_answer({"status": "ok"})
 
     async def ready(_request: Request) -> Response:
-        is_ready, facts = services.readiness()
+        is_ready, facts = await services.readiness()
         return json_answer({"ready": is_ready, **facts}, 200 if is_ready else 503)
 
     async def metrics(_request: Request) -> Response:

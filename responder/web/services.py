@@ -81,7 +81,7 @@ class WebServices:
     targets: Callable[[], Mapping[str, Target]]
     versions: Callable[[str], Awaitable[WorkloadState]]
     rules_state: Callable[[], Sequence[Mapping[str, object]]]
-    readiness: Callable[[], tuple[bool, Mapping[str, object]]]
+    readiness: Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
     render_report: Callable[[Incident, Sequence[IncidentEvent]], str]
     report_document: Callable[[Incident, Sequence[IncidentEvent]], Mapping[str, object]]
     proofs: Callable[[str, WorkloadState], Awaitable[Mapping[str, Proof]]] = _no_proofs

@@ -71,7 +71,7 @@ async def served(folder: Path, *steps: Step, **plan: Any) -> AsyncIterator[tuple
             targets=lambda: world.rules.targets,
             versions=lambda name: world.workload.read(),
             rules_state=list,
-            readiness=lambda: (True, {}),
+            readiness=lambda: asyncio.sleep(0, (True, {})),
             render_report=render_report,
             report_document=report_document,
             people=PeopleServices(world.commands, world.orders, world.database.people),

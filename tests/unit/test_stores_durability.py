@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, event
 
+from responder.engine.readiness import CHECKED_FOR, Readiness
 from responder.errors import JournalUnavailableError
 from responder.ports import Entry, EntryKind
 from responder.stores.connection import ConnectionThread
@@ -208,6 +209,54 @@ async def test_when_the_disk_fails_nothing_is_acknowledged_and_when_it_is_back_a
     assert sorted(set(acknowledged)) == [entry.id for entry in entries] == list(range(1, len(entries) + 1))
     assert sum(len(entry.signals) for entry in entries) == 101
     assert await database.incidents.events("inc_1") == [happening("noted")]
+
+
+async def test_whether_the_database_can_be_written_is_found_out_without_leaving_anything(
+    database: Database, tmp_path: Path
+) -> None:
+    first = await database.journal.append(EntryKind.TICK, NOW)
+    await database.probe()
+    with full_disk(tmp_path), pytest.raises(JournalUnavailableError):
+        await database.probe()
+    await database.probe()
+    assert [entry.id for entry in await database.journal.read(-10, 10)] == [first]
+    assert await database.journal.append(EntryKind.TICK, NOW) == first + 1
+
+
+async def test_the_service_is_not_ready_while_the_disk_is_full_and_ready_again_by_itself(
+    database: Database, tmp_path: Path
+) -> None:
+    now = [NOW]
+    readiness = Readiness(is_folded=lambda: True, position=lambda: 7, probe=database.probe, clock=lambda: now[0])
+
+    async def ask() -> tuple[bool, Mapping[str, object]]:
+        now[0] += CHECKED_FOR
+        return await readiness.look()
+
+    assert await ask() == (True, {"journal_position": 7})
+    with full_disk(tmp_path):
+        assert await ask() == (False, {"journal_position": 7, "problem": "the database can't be written"})
+    assert await ask() == (True, {"journal_position": 7})
+
+
+async def test_a_database_that_hangs_is_asked_once_and_ready_when_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("responder.engine.readiness.ANSWER_WITHIN", timedelta(milliseconds=10))
+    answer, asked, now = asyncio.Event(), [0], [NOW]
+
+    async def probe() -> None:
+        asked[0] += 1
+        await answer.wait()
+
+    readiness = Readiness(is_folded=lambda: True, position=lambda: 7, probe=probe, clock=lambda: now[0])
+    for _ in range(3):
+        now[0] += CHECKED_FOR
+        assert not (await readiness.look())[0]
+    assert asked == [1]
+    answer.set()
+    now[0] += CHECKED_FOR
+    assert (await readiness.look())[0]
+    assert (await readiness.look())[0]
+    assert asked == [1], "within the same second nobody is asked again"
 
 
 async def test_a_full_database_refuses_then_recovers(database: Database) -> None:

@@ -165,7 +165,7 @@ class Parts:
             versions=versions,
             proofs=proofs,
             rules_state=lambda: [{"rule": "error_rate", "state": "pending", "due_at": NOW}],
-            readiness=lambda: (self.is_ready, {"journal_position": 3}),
+            readiness=lambda: asyncio.sleep(0, (self.is_ready, {"journal_position": 3})),
             render_report=lambda incident, events: self.markdown,
             report_document=document,
         )
