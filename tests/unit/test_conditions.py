@@ -388,6 +388,17 @@ def test_all(timeline: list[tuple[float, Signal]], expected: list[tuple[float, s
     assert play(both(), timeline) == expected
 
 
+@pytest.mark.parametrize(("one", "other", "asks"), [("9%", None, True), (None, "9%", True), ("9%", "9%", False)])
+def test_all_never_acts_while_one_of_its_numbers_is_missing(one: str | None, other: str | None, asks: bool) -> None:
+    parts = (part("Slow", ValueCondition(above=0.05)), part("Failing", ValueCondition(above=0.05)))
+    subject = evaluator(rule("both", 'deployment="app"', condition=AllOf(parts), seconds=0))
+    send(subject, 0, alert("Slow", started=0, text=one))
+    [decision] = send(subject, 0, alert("Failing", started=0, text=other))
+    assert (decision.kind, decision.inconclusive) == (RESPOND, asks)
+    assert decision.response is (Response.NOTIFY if asks else Response.ROLLBACK)
+    assert subject.is_active("both", "app") is not asks
+
+
 def test_what_all_waits_for_is_said() -> None:
     subject = both(seconds=0)
     [first] = send(subject, 0, alert("Slow", started=0))
