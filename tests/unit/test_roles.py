@@ -113,6 +113,9 @@ async def test_every_address_for_every_role_and_token(one: Operation, role: Role
 
 def test_what_a_role_may_do_is_described_of_every_address() -> None:
     assert {one.who for one in OPERATIONS} == {*MAY, "slack"}
+    assert {one.path for one in OPERATIONS if one.who == "admin"} == {"/-/reload"}
+    assert not [one.path for one in OPERATIONS if one.who == "reader" and one.method != "get"]
+    assert not [one.path for one in OPERATIONS if one.who == "nobody" and one.path.startswith("/v1/")]
 
 
 # --- names, words, scopes ----------------------------------------------------------------------------------------------
@@ -212,7 +215,7 @@ WRONG = [
     ("targets of a viewer", "- {name: ann, role: viewer, slack: U012, targets: [a]}", "would limit nothing"),
     ("no targets", "- {name: ann, role: admin, slack: U012, targets: []}", "`targets`"),
     ("a webhook at Slack", "- {name: am, role: webhook, slack: U012}", "no person at Slack"),
-    ("an unknown key", "- {name: ann, role: viewer, slack: U012, color: red}", "1:42: `color` is not known here"),
+    ("an unknown key", "- {name: ann, role: viewer, slack: U012, color: red}", "1:49: `color` is not known here"),
     ("a day without a year", "- {name: ann, role: viewer, slack: U012, expires: tomorrow}", "must be a day such as"),
     ("the same name twice", "- {name: ann, role: viewer, slack: U01}\n- {name: ann, role: admin, slack: U02}", "2:10: this name"),
     ("the same user twice", "- {name: ann, role: viewer, slack: U01}\n- {name: bob, role: admin, slack: U01}", "this slack is"),
@@ -281,9 +284,8 @@ async def test_a_changed_file_counts_without_a_restart_and_a_broken_one_changes_
 
 
 def test_a_new_token_is_shown_once_with_the_line_that_lets_it_in(tmp_path: Path) -> None:
-    result = CliRunner().invoke(
-        cli, ["token", "new", "ann", "--role", "responder", "--target", "shop", "--expires", "2026-12-31"]
-    )
+    words = ["token", "new", "ann", "--role", "responder", "--target", "shop", "--expires", "2026-12-31"]
+    result = CliRunner().invoke(cli, words)
     assert result.exit_code == 0, result.output
     token = next(word for word in result.output.split() if word.startswith("rsp_"))
     file = tmp_path / "people.yaml"
