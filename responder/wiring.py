@@ -186,6 +186,7 @@ async def serving(settings: Settings, *, kubeconfig: str | None = None) -> Async
         service, tasks = parts.assemble(http, cluster, listener, started)
         service.cluster = cluster
         await service.brain.note_start()
+        await tasks.restraint.load()  # before anybody can give a command
         service.main = asyncio.create_task(tasks.run(listener), name="service")
         try:
             await tasks.ready.wait()
@@ -211,7 +212,9 @@ class _Tasks:
         checkpoints: CheckpointKeeper,
         people_file: PeopleFile | None,
         follow_up: FollowUp,
+        restraint: Restraint,
     ) -> None:
+        self.restraint = restraint
         self._service = service
         self._outbox = outbox
         self._keeper = keeper
@@ -471,6 +474,7 @@ class _Parts:
             checkpoints=checkpoints,
             people_file=self._people_file,
             follow_up=follow_up,
+            restraint=restraint,
         )
 
     def _second_look(self, http: httpx.AsyncClient, evaluator: Callable[[], Evaluator]) -> SecondLook | None:

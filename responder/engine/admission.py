@@ -92,6 +92,10 @@ class Admission:
             if not await self._wait(incident.id):
                 return False
             incident = await self._get(incident.id)
+            if incident.asks is None and (await self._ask_when_frozen(incident)).asks is not None:
+                if not await self._wait(incident.id):  # a window began during the countdown
+                    return False
+                incident = await self._get(incident.id)
         judgement = await self.judge(incident)
         if await self._declined(incident, judgement):
             return False
@@ -181,6 +185,7 @@ class Admission:
             if facts.state is not None and choice.version is not None:
                 judgement.refusals += _other_than_told(incident, name, facts.state, choice)
                 judgement.pins[name] = incident.pins.get(name) or pin(name, facts.state, choice)
+        judgement.refusals += self._taken(incident, names, claim=claim)
         if not names and incident.order is None and not self._still_firing(incident):
             judgement.refusals.append("the alert does not fire any more")
         if not names and incident.order is None:
@@ -189,6 +194,12 @@ class Admission:
         concerned = [self._targets()[name] for name in {*names, *named_targets(incident)} if name in self._targets()]
         judgement.observed = any(target.mode is Mode.OBSERVE for target in concerned)
         return judgement
+
+    def _taken(self, incident: Incident, judged: Iterable[str], *, claim: bool) -> list[str]:
+        """Single flight for what the plan's other steps change, where no guard is asked."""
+        others = [name for name in named_targets(incident) if name not in judged and name in self._targets()]
+        held = {name: self._claims.take(name, incident.id) if claim else self._claims.holder(name) for name in others}
+        return [f"incident {holder} is acting on {name}" for name, holder in held.items() if holder]
 
     def _guards_event(self, target: str, verdicts: Iterable[Verdict]) -> IncidentEvent:
         rows = [{"guard": one.guard, "outcome": one.outcome.value, "reason": one.reason} for one in verdicts]
@@ -221,13 +232,21 @@ class Admission:
     async def _put_off(self, incident: Incident, judgement: Judgement, stay: Stay) -> None:
         """Closed, and its identities are free again: what still fires when the stay is over has its turn then."""
 
+        # A window that was taken out of the rulebook and put in again has a record of this name already.
+        named = await self._desk.find(stay.identity(incident.identity))
+        suffix = "" if named is None or named.id == incident.id else f"|{incident.id}"
+
         def put_off(known: Incident) -> Incident:
             joined = tuple(stay.identity(one) for one in known.joined)
-            return replace(known, status=stay.status, reason=stay.reason, identity=stay.identity(known.identity), joined=joined)
+            identity = stay.identity(known.identity) + suffix
+            return replace(known, status=stay.status, reason=stay.reason, identity=identity, joined=joined)
 
         text = f"Not rolled back: {stay.reason}. Nothing was changed."
         event = self._desk.event(stay.status.value, stay.reason)
-        await self._desk.change(incident.id, put_off, [*judgement.events, event], [Tell(Moment.NOTICE, text, closes=True)])
+        tell = [Tell(Moment.NOTICE, text, closes=True)]
+        done = await self._desk.change(incident.id, put_off, [*judgement.events, event], tell)
+        if done.joined:  # of those, what the stay is not about has its turn now
+            self._restraint.lift_again()
 
     async def _decline(self, incident: Incident, judgement: Judgement) -> None:
         pins, observed = judgement.pins, judgement.observed

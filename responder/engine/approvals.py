@@ -126,7 +126,7 @@ class Approvals:
 
         def asked(known: Incident) -> Incident:
             request = Approval(step, now, expires, terms.by)
-            waiting = known.status is IncidentStatus.RUNNING
+            waiting = known.status in (IncidentStatus.RUNNING, IncidentStatus.COUNTDOWN)
             status = IncidentStatus.WAITING_APPROVAL if waiting else known.status
             return replace(known, status=status, approvals=(*known.approvals, request))
 

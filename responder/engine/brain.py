@@ -74,6 +74,7 @@ class Brain:
         self._vouched: Collection[Place] = ()
         self._is_folded = False
         self._is_up_to_date = False
+        self._resumed = asyncio.Event()
         self._position = 0
         self._since_snapshot = 0
         self._missed: list[Decision] = []
@@ -104,6 +105,15 @@ class Brain:
     def is_folded(self) -> bool:
         """Whether everything on record at the start has been folded."""
         return self._is_folded
+
+    async def is_started(self, within: timedelta) -> bool:
+        """Whether the start is over, now or within this time: what was open is led again, and what people said is known."""
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                await self._resumed.wait()
+        except TimeoutError:
+            return False
+        return True
 
     @property
     def is_up_to_date(self) -> bool:
@@ -201,6 +211,7 @@ class Brain:
                 continue  # nothing was changed yet: led when the doubt ends
             _log.info("incident_resumed", incident=incident.id, status=incident.status.value)
             self._lead(incident)
+        self._resumed.set()
         self._is_up_to_date = True
         await self._snapshot_if_due()
 
@@ -333,14 +344,14 @@ class Brain:
         if self._restraint is None:
             return
         lifted, ending = await self._restraint.pass_time(self._clock())
-        for suppression in ending:
-            await self._announce_end(suppression)
-        if lifted:
-            try:
+        try:
+            if lifted:
                 await self._handle(self._evaluator.firing())
-            except BaseException:
-                self._restraint.lift_again()
-                raise
+        except BaseException:
+            self._restraint.lift_again()
+            raise
+        for suppression in ending:
+            await self._durably(lambda suppression=suppression: self._announce_end(suppression))  # type: ignore[misc]
 
     async def _announce_end(self, suppression: Suppression) -> None:
         """On the record of the first that it holds back; of one that holds nothing back nobody needs to hear."""
@@ -365,8 +376,11 @@ class Brain:
         await self._journal.append(EntryKind.TICK, self._clock())
 
     def lead(self, incident: Incident) -> None:
-        """Have an incident led that people opened, or that they have ended."""
-        if incident.is_open:
+        """Have an incident led that people opened, or that they have ended.
+
+        Before the start is over none is: what fires is not known yet, and `resume` leads all that is open.
+        """
+        if incident.is_open and self._resumed.is_set():
             self._lead(incident)
 
     # --- other rules ---------------------------------------------------------------------------------------------
@@ -424,9 +438,14 @@ class Brain:
             raise RuntimeError("the brain has no conductor")
         if incident.id in self._runs:
             return
-        task = asyncio.create_task(self._conductor.conduct(incident.id), name=f"run {incident.id}")
+        task = asyncio.create_task(self._conduct(self._conductor, incident.id), name=f"run {incident.id}")
         self._runs[incident.id] = task
         task.add_done_callback(lambda ended: self._let_go(incident.id, ended))
+
+    async def _conduct(self, conductor: Conductor, incident_id: str) -> None:
+        await conductor.conduct(incident_id)
+        if self._restraint is not None and self._restraint.is_lifted:  # it was put off, and what had joined it was not meant
+            await self._durably(self.look_again)
 
     def _let_go(self, incident_id: str, run: asyncio.Task[None]) -> None:
         self._runs.pop(incident_id, None)

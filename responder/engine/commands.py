@@ -143,9 +143,12 @@ class Commands:
             except _NothingToDoError as same:
                 return same.incident
 
-        incident = await self._audit.noting(actor, action, incident_id, text, work)
-        self._brain.lead(incident)
-        self._pulse.beat()
+        try:
+            incident = await self._audit.noting(actor, action, incident_id, text, work)
+        finally:
+            self._pulse.beat()  # also where only the audit log failed: what was said is on record
+        if action != "acknowledge":  # who has it in hand decides nothing: what waits out a long silence waits on
+            self._brain.lead(incident)
         return incident
 
     # --- suppressions --------------------------------------------------------------------------------------------
@@ -278,6 +281,8 @@ def _answer(
         if any(word is not None and word.by == actor.name for word in said):
             raise _NothingToDoError(incident)
     request = _request(incident, actor, asked)
+    if given is not None and given.at >= request.expires_at:  # a no is never too late
+        raise RefusedError(f"the request ran out at {spell_time(request.expires_at, given.at)}")
     return answered(incident, request.step, given=given, denied=denied)
 
 

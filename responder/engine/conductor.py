@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from responder.domain.incident import Incident, IncidentStatus
+from responder.domain.incident import Incident, IncidentStatus, said_by
 from responder.domain.notification import Moment
 from responder.domain.plan import Plan
 from responder.domain.wording import spell_duration
 from responder.engine.admission import Admission
 from responder.engine.claims import Claims
 from responder.engine.desk import IncidentDesk, Tell
-from responder.engine.plan_run import PlanRun, RunOutcome, plan_of
+from responder.engine.plan_run import PlanRun, RunOutcome, named_targets, plan_of
 from responder.engine.records import end_running
 from responder.engine.runner import StepRunner
 from responder.engine.watch import Pulse, watch_incident
@@ -30,6 +30,10 @@ _log = structlog.get_logger(__name__)
 
 
 _RETRY_PAUSE = 1.0  # seconds, when the database can't be written
+
+
+class _StoppedMeanwhileError(Exception):
+    """A stop came before the failure was on record."""
 
 
 class Conductor:
@@ -61,8 +65,9 @@ class Conductor:
         self._claims = claims
 
     def expect(self, incident: Incident) -> None:
-        """Before any incident is led after a start: what this open one has pinned stays its own."""
-        for name in incident.pins:
+        """Before any incident is led after a start: what this open one has pinned or may be changing stays its own."""
+        was_admitted = incident.run_started_at is not None or incident.approvals or incident.countdown_until is not None
+        for name in (*incident.pins, *(named_targets(incident) if was_admitted and incident.plan is not None else ())):
             self._claims.take(name, incident.id)
 
     async def conduct(self, incident_id: str) -> None:
@@ -199,18 +204,31 @@ class Conductor:
             return
         if not incident.failure:
             acted = "The service was changed, or may have been; check it now." if incident.acted_at else "Nothing was changed."
-            incident = await self._desk.change(
-                incident_id,
-                lambda known: replace(known, failure=reason, steps=end_running(known, reason)),
-                [self._desk.event("failing", reason)],
-                [Tell(Moment.FAILED, f"{reason}. {acted} {self._run.what_follows(incident)}")],
-            )
+
+            def failing(known: Incident) -> Incident:
+                if known.cancel is not None:
+                    raise _StoppedMeanwhileError
+                return replace(known, failure=reason, steps=end_running(known, reason))
+
+            event = self._desk.event("failing", reason)
+            tell = [Tell(Moment.FAILED, f"{reason}. {acted} {self._run.what_follows(incident)}")]
+            try:
+                incident = await self._desk.change(incident_id, failing, [event], tell)
+            except _StoppedMeanwhileError:
+                await self._stopped(incident_id, reason)
+                return
         await self._make_good(incident)
         await self._desk.change(
             incident_id,
             lambda known: replace(known, status=IncidentStatus.FAILED, reason=known.failure),
             [self._desk.event("failed", incident.failure)],
         )
+
+    async def _stopped(self, incident_id: str, reason: str) -> None:
+        """A person was told that it stops, and then it failed: it stops, and says both."""
+        incident = await self._get(incident_id)
+        said = said_by("stopped", incident.cancel) if incident.cancel is not None else "stopped"
+        await self._cancelled(incident_id, f"{said}; it had failed: {reason}")
 
     async def _make_good(self, incident: Incident) -> None:
         put_back = await self._run.put_back(incident.id)

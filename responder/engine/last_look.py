@@ -41,12 +41,16 @@ def check_hold(incident: Incident, hold: Hold) -> None:
         raise RefusedError(str(hold))
 
 
+CLEARED = "the alert cleared before anything was changed"
 _ABOUT_THE_ALERT = frozenset({"alert_firing", "second_look"})
 
 
 def _is_underway(incident: Incident) -> bool:
-    """A target of this plan was rolled back already: the others belong to it, though the alert may clear by the first one."""
-    return any(record.uses in ROLLBACKS and record.intent is not None for record in incident.steps)
+    """A target of this plan was rolled back already: the others belong to it, though the alert may clear by the first one.
+
+    One that was only about to be (stage `patch`) does not count: it may have been cut off before its first byte.
+    """
+    return any(record.uses in ROLLBACKS and (record.intent or {}).get("stage") == "rollout" for record in incident.steps)
 
 
 class LastLook:
@@ -69,6 +73,11 @@ class LastLook:
         self._hold = hold
         self._radius = radius
 
+    def check_firing(self, incident: Incident) -> None:
+        """Before the first change of a run that an alert began, whatever kind of change it is. Raises RefusedError."""
+        if incident.acted_at is None and incident.order is None and not self._still_firing(incident):
+            raise RefusedError(CLEARED)
+
     async def __call__(self, incident: Incident, pin: Pin) -> None:
         if incident.status not in _RUNNING or incident.failure:
             raise RefusedError("a rollback belongs to the steps of a plan: afterwards there is no second step back")
@@ -77,7 +86,7 @@ class LastLook:
         if judged_at is None or abs(self._clock() - judged_at) >= FRESH_FOR:
             await self._ask_again(incident, target, pin)
         if incident.order is None and not _is_underway(incident) and not self._still_firing(incident):
-            raise RefusedError("the alert cleared before anything was changed")
+            raise RefusedError(CLEARED)
         check_hold(incident, self._hold())
         if self._radius is not None:
             await self._radius.take(incident, target)

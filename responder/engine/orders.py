@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from responder.domain.guard import Verdict
 from responder.domain.incident import FORCED, Incident, IncidentStatus, Order
@@ -18,8 +19,11 @@ from responder.engine.brain import Brain
 from responder.engine.commands import AuditLog, check_scope, targets_of
 from responder.engine.desk import IncidentDesk, Tell
 from responder.engine.restraint import Restraint
-from responder.errors import InvalidInputError, NotFoundError, RefusedError
+from responder.errors import InvalidInputError, JournalUnavailableError, NotFoundError, RefusedError
 from responder.ports import Clock, Incidents, OpenResult
+
+STARTS_WITHIN = timedelta(seconds=5)
+"""How long an order waits for the end of the start before it is put off."""
 
 
 class BusyError(RefusedError):
@@ -117,6 +121,8 @@ class Orders:
     async def _force(self, request: RollbackRequest, actor: Actor, key: str) -> Incident:
         draft = self._draft(request, key)
         check_scope(actor, targets_of(draft.plan, request.target))
+        if not await self._brain.is_started(STARTS_WITHIN):
+            raise JournalUnavailableError("the service is still starting", retry_after=STARTS_WITHIN)
         if key and (known := await self._incidents.find(draft.identity)) is not None:
             return known
         if self._restraint.hold.held:

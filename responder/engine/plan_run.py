@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from responder.clients.templates import holds
-from responder.domain.incident import Incident, IncidentStatus, Phase, StepRecord, StepStatus, said_by
+from responder.domain.incident import Incident, IncidentStatus, Phase, StepStatus, said_by
 from responder.domain.plan import BLOCK, PARALLEL, OnStepFailure, Plan, Step
 from responder.domain.wording import spell_duration
 from responder.engine.compensation import Compensation
@@ -153,7 +153,7 @@ class PlanRun:
             return _Halt(reason, stopped=True)
         if step.rescue and not outcome.refused:
             halt = await self._sequence(way, step.rescue)
-            return None if halt is None else replace(halt, reason=f"{reason}; then {halt.reason}", refused=False)
+            return None if halt is None else replace(halt, reason=f"{reason}; then {halt.reason}")
         if step.on_failure is OnStepFailure.CONTINUE:
             return None
         return _Halt(reason, refused=outcome.refused)
@@ -211,7 +211,7 @@ class PlanRun:
         return StepOutcome(
             False,
             "; ".join(halt.reason for halt in halts),
-            refused=all(halt.refused for halt in halts),
+            refused=any(halt.refused for halt in halts),  # a no among them is not rescued by what comes after
             stopped=any(halt.stopped for halt in halts),
         )
 
@@ -245,7 +245,14 @@ def named_targets(incident: Incident) -> list[str]:
 
 
 def _has_succeeded(incident: Incident, name: str) -> bool:
-    def fits(record: StepRecord) -> bool:
-        return record.name == name and record.phase is Phase.STEPS and record.status is StepStatus.SUCCEEDED
+    """Of a group, or of an included plan, all that is in it: a backup that was skipped there is no backup."""
+    succeeded = {one.name for one in incident.steps if one.phase is Phase.STEPS and one.status is StepStatus.SUCCEEDED}
+    step = next((one for one in plan_of(incident).walk() if one.name == name), None)
+    return step is not None and all(one in succeeded for one in _names_within(step))
 
-    return any(fits(record) for record in incident.steps)
+
+def _names_within(step: Step) -> Iterator[str]:
+    """The step's own and those of all that is nested in it, without what rescues."""
+    yield step.name
+    for nested in step.steps:
+        yield from _names_within(nested)

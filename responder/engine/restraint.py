@@ -47,8 +47,9 @@ class Restraint:
         self._turn = asyncio.Lock()  # one change at a time: store, then memory
 
     async def load(self) -> None:
-        self._hold = await self._people.hold()
-        self._suppressions = {one.id: one for one in reversed(await self._people.suppressions())}
+        async with self._turn:  # a word that comes meanwhile is not overtaken by what was read before it
+            self._hold = await self._people.hold()
+            self._suppressions = {one.id: one for one in reversed(await self._people.suppressions())}
 
     # --- questions -----------------------------------------------------------------------------------------------
 
@@ -77,10 +78,14 @@ class Restraint:
     def silence(
         self, labels: Mapping[str, str] | tuple[tuple[str, str], ...], target: str, rule: str, now: datetime
     ) -> Stay | None:
-        """Suppressed by the labels of the alert; `target` and `rule` count as labels where the alert has none of these names."""
-        known = {"target": target, "rule": rule, **dict(labels)}
+        """Suppressed by the labels of the alert; `target` and `rule` count as labels.
+
+        Where the alert has labels of these names itself, either may be meant: whoever suppresses wants nothing done.
+        """
+        ours = {"target": target, "rule": rule}
+        readings = ({**ours, **dict(labels)}, {**dict(labels), **ours})
         for one in self.suppressions(now):
-            if one.covers(known):
+            if any(one.covers(known) for known in readings):
                 until = spell_time(one.until, now)
                 reason = f"suppressed until {until} by {one.by}: {one.reason}"
                 return Stay(IncidentStatus.SUPPRESSED, reason, f"suppressed {one.id}")
@@ -157,8 +162,9 @@ class Restraint:
                 if now >= one.until:
                     await self._end(one, Word("", one.until, "its time ran out"))
                 elif not one.warned and now >= _warn_at(one):
-                    warned = self._suppressions[one.id] = replace(one, warned=True)
+                    warned = replace(one, warned=True)
                     await self._people.put_suppression(warned)
+                    self._suppressions[one.id] = warned
                     ending.append(warned)
             for over in [until for until in self._frozen if now >= until]:
                 del self._frozen[over]
@@ -166,8 +172,13 @@ class Restraint:
             lifted, self._lifted = self._lifted, False
         return lifted, ending
 
+    @property
+    def is_lifted(self) -> bool:
+        """Whether what fires has to be looked at again."""
+        return self._lifted
+
     def lift_again(self) -> None:
-        """What was lifted could not be acted on: it is still to be done."""
+        """What fires is still to be looked at: it could not be acted on, or was put off with something else."""
         self._lifted = True
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import structlog
@@ -16,10 +16,10 @@ from responder.domain.incident import Incident, Phase, StepStatus
 from responder.domain.people import Hold
 from responder.domain.plan import Retry, Step
 from responder.domain.quantity import format_duration
-from responder.domain.rulebook import ApprovalTerms
+from responder.domain.rulebook import ApprovalTerms, Unanswered
 from responder.domain.target import Target
-from responder.domain.version import Pin
 from responder.engine.desk import IncidentDesk
+from responder.engine.last_look import LastLook
 from responder.engine.limit import Limit
 from responder.engine.records import ENDED, find_record, set_record
 from responder.engine.step_context import Ask, StepContexts, nobody_to_ask
@@ -73,7 +73,7 @@ class StepRunner:
         workloads: Workloads,
         ledger: Ledger,
         targets: Callable[[], Mapping[str, Target]],
-        look: Callable[[Incident, Pin], Awaitable[None]],
+        look: LastLook,
         note: Callable[[str], Awaitable[None]],
         clock: Clock,
         ask: Ask = nobody_to_ask,
@@ -237,5 +237,5 @@ def spell_parameters(parameters: Mapping[str, object]) -> str:
 
 async def _ask_before_loss(step: Step, context: StepContext) -> None:
     """The answer is on record: after a restart, or for another try, nobody is asked twice."""
-    terms = context.incident.asks or ApprovalTerms()
+    terms = replace(context.incident.asks or ApprovalTerms(), unanswered=Unanswered.REFUSE)  # silence is nobody's word
     await context.ask(terms, f"{step.name} ({step.uses}) destroys data on {context.target}. Go on?")

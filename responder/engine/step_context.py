@@ -19,7 +19,7 @@ from responder.domain.rulebook import ApprovalTerms
 from responder.domain.target import Target
 from responder.domain.version import Pin
 from responder.engine.desk import IncidentDesk, Tell
-from responder.engine.last_look import check_hold, may_change
+from responder.engine.last_look import LastLook, check_hold, may_change
 from responder.engine.limit import Limit, paused
 from responder.engine.records import find_record, set_record
 from responder.errors import PermanentError, RefusedError, StoppedError
@@ -48,7 +48,7 @@ class StepContexts:
         workloads: Workloads,
         ledger: Ledger,
         targets: Callable[[], Mapping[str, Target]],
-        look: Callable[[Incident, Pin], Awaitable[None]],
+        look: LastLook,
         note: Callable[[str], Awaitable[None]],
         clock: Clock,
         ask: Ask,
@@ -87,7 +87,7 @@ class StepContexts:
             await self._mark_acted(incident.id, pin_of(target))
 
         async def mark_changed() -> None:
-            await self._mark_changed(incident.id, target)
+            await self._mark_changed(incident.id, target, phase)
 
         def workload_of(name: str) -> Workload:
             return self._workloads.of(self._declared(name))
@@ -174,13 +174,15 @@ class StepContexts:
         await self._desk.change(incident_id, lambda known: replace(known, acted_at=known.acted_at or now), [event])
         await self._note(pin.target)
 
-    async def _mark_changed(self, incident_id: str, target: str) -> None:
+    async def _mark_changed(self, incident_id: str, target: str, phase: Phase) -> None:
         """A step other than a rollback is about to change something: the version is not blamed, but a failure has to say so."""
         may_change(self._targets().get(target), target)
         now = self._clock()
 
         def changed(known: Incident) -> Incident:
             check_hold(known, self._hold())
+            if phase in STOPPABLE:  # what is done after a failure needs no alert
+                self._look.check_firing(known)
             return replace(known, acted_at=known.acted_at or now)
 
         await self._desk.change(incident_id, changed)
