@@ -140,6 +140,10 @@ class Incidents(Protocol):
 
 
 class Outbox(Protocol):
+    async def put(self, entries: Sequence[OutboxEntry]) -> None:
+        """Messages that belong to no incident; those of incidents are written together with the incident."""
+        ...
+
     async def due(self, now: datetime, limit: int) -> list[Delivery]:
         """Undelivered messages whose next attempt is due: for each notifier and incident only the oldest one."""
         ...

@@ -50,6 +50,7 @@ from responder.engine.freezes import Freezes
 from responder.engine.guard_view import GuardView
 from responder.engine.last_look import LastLook
 from responder.engine.ledger_keeper import LedgerKeeper
+from responder.engine.notices import Notices
 from responder.engine.orders import Orders
 from responder.engine.outbox import DeliveryOutcome, OutboxWorker
 from responder.engine.preview import Previewer
@@ -431,7 +432,16 @@ class _Parts:
             clock=wall_clock,
         )
         keeper = LedgerKeeper(self._workloads, database.ledger, wall_clock)
+        notices = Notices(
+            outbox=database.outbox,
+            rulebook=lambda: self._in_force.rulebook,
+            configured=notifiers.keys(),
+            new_id=new_incident_id,
+            clock=wall_clock,
+            on_outbox=outbox.wake,
+        )
         reloader = Reloader(
+            notices=notices,
             load=lambda: load_rulebook(self._settings.rules, PARAMETERS),
             in_force=self._in_force,
             brain=brain,
@@ -440,7 +450,7 @@ class _Parts:
         )
         audit = AuditLog(database.people, wall_clock)
         people = PeopleServices(
-            Commands(desk=desk, brain=brain, restraint=restraint, audit=audit, pulse=pulse, clock=wall_clock),
+            Commands(desk=desk, brain=brain, restraint=restraint, audit=audit, pulse=pulse, clock=wall_clock, notices=notices),
             Orders(
                 desk=desk,
                 incidents=database.incidents,

@@ -24,6 +24,7 @@ from responder.domain.wording import spell_time
 from responder.engine.approvals import answered, open_approvals
 from responder.engine.brain import Brain
 from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.notices import Notices
 from responder.engine.restraint import Restraint
 from responder.engine.watch import Pulse
 from responder.errors import DeniedError, NotFoundError, PermanentError, RefusedError
@@ -73,8 +74,17 @@ class Commands:
     """Answers to incidents, suppressions, the hold. Forcing a rollback: see `orders`."""
 
     def __init__(
-        self, *, desk: IncidentDesk, brain: Brain, restraint: Restraint, audit: AuditLog, pulse: Pulse, clock: Clock
+        self,
+        *,
+        desk: IncidentDesk,
+        brain: Brain,
+        restraint: Restraint,
+        audit: AuditLog,
+        pulse: Pulse,
+        clock: Clock,
+        notices: Notices | None = None,
     ) -> None:
+        self._notices = notices
         self._desk = desk
         self._brain = brain
         self._restraint = restraint
@@ -230,6 +240,8 @@ class Commands:
         hold = await self._audit.noting(actor, "hold" if held else "release", "hold", what, work)
         await self._brain.look_again()
         await self._desk.refresh()
+        if self._notices is not None and hold == turned:
+            await self._notices.hold_turned(hold)
         return hold
 
 

@@ -11,6 +11,7 @@ import structlog
 from responder.domain.rulebook import Rulebook
 from responder.engine.brain import Brain
 from responder.engine.evaluator import Evaluator
+from responder.engine.notices import Notices
 from responder.errors import ResponderError, RulebookError
 
 _log = structlog.get_logger(__name__)
@@ -45,12 +46,14 @@ class Reloader:
         brain: Brain,
         on_changed: Callable[[Rulebook], None] = lambda _: None,
         on_outcome: Callable[[bool], None] = lambda _: None,
+        notices: Notices | None = None,
     ) -> None:
         self._load = load
         self._in_force = in_force
         self._brain = brain
         self._on_changed = on_changed
         self._on_outcome = on_outcome
+        self._notices = notices
         self._one_at_a_time = asyncio.Lock()
         self._asked: set[asyncio.Task[None]] = set()
 
@@ -81,8 +84,12 @@ class Reloader:
                 problems = list(error.problems) if isinstance(error, RulebookError) else [str(error)]
                 _log.error("rulebook_refused", problems=problems, consequence="the rulebook before stays in force")
                 self._on_outcome(False)
+                if self._notices is not None:
+                    await self._notices.rulebook_refused(problems)
                 raise
             self._on_outcome(True)
+            if self._notices is not None:
+                self._notices.rulebook_accepted()
             return reloaded
 
     async def _reload(self) -> Reloaded:

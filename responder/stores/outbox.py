@@ -43,6 +43,9 @@ class SqlOutbox:
         self._writer = writer
         self._reader = reader
 
+    async def put(self, entries: Sequence[OutboxEntry]) -> None:
+        await self._writer.transact(lambda connection: put(connection, entries))
+
     async def due(self, now: datetime, limit: int) -> list[Delivery]:
         remote = and_(outbox_remotes.c.incident_id == outbox.c.incident_id, outbox_remotes.c.notifier == outbox.c.notifier)
         query = (

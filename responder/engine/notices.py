@@ -1,0 +1,85 @@
+"""Telling people what concerns no single incident: the hold was turned, the rulebook on disk can't be used.
+
+They go where messages of P2 go, and wake nobody: a notice closes nothing, so a pager leaves it alone.
+Best effort: what is told has happened already, and nothing may fail because nobody could be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+
+from responder.domain.announcement import recipients
+from responder.domain.notification import Message, Moment
+from responder.domain.people import Hold
+from responder.domain.rulebook import Rulebook, Severity
+from responder.errors import JournalUnavailableError
+from responder.ports import Clock, Outbox, OutboxEntry
+
+_log = structlog.get_logger(__name__)
+_SHOWN = 5  # problems of a rulebook
+
+
+class Notices:
+    """Each has an id of its own in the place of an incident's. on_outbox: called after something was put into the outbox."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        rulebook: Callable[[], Rulebook],
+        configured: Collection[str],
+        new_id: Callable[[datetime], str],
+        clock: Clock,
+        on_outbox: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._outbox = outbox
+        self._rulebook = rulebook
+        self._configured = configured
+        self._new_id = new_id
+        self._clock = clock
+        self._on_outbox = on_outbox
+        self._problems: tuple[str, ...] = ()
+
+    async def hold_turned(self, hold: Hold) -> None:
+        why = f": {hold.reason}" if hold.reason else ""
+        if hold.held:
+            await self._tell("Everything is on hold", f"Held by {hold.by}{why}. No rollback begins until somebody lets go.")
+        else:
+            await self._tell("The hold is over", f"Let go by {hold.by}{why}. What still fires is acted on now.")
+
+    async def rulebook_refused(self, problems: Sequence[str]) -> None:
+        """Once for the same problems in a row, however often somebody tries."""
+        if tuple(problems) == self._problems:
+            return
+        self._problems = tuple(problems)
+        more = f"\n… and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        text = "The changed rulebook can't be used: the one before stays in force.\n"
+        await self._tell("The rulebook was refused", text + "\n".join(problems[:_SHOWN]) + more)
+
+    def rulebook_accepted(self) -> None:
+        self._problems = ()
+
+    async def _tell(self, title: str, text: str) -> None:
+        now = self._clock()
+        notice = self._new_id(now).replace("inc_", "note_", 1)
+        message = Message(
+            id=f"{notice}-1",
+            incident_id=notice,
+            moment=Moment.NOTICE,
+            severity=Severity.P2,
+            target="",
+            title=title,
+            text=text,
+            at=now,
+        )
+        told = recipients(self._rulebook().routes, message, self._configured)
+        try:
+            await self._outbox.put([OutboxEntry(to, replace(one, customers=())) for to, one in told])
+        except JournalUnavailableError as error:
+            _log.warning("notice_not_told", title=title, error=str(error))
+            return
+        self._on_outbox()
