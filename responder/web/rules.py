@@ -61,7 +61,7 @@ def _row(rule: Rule, view: GroupView, decisions: Sequence[Decision]) -> Document
         "values": list(view.values[:MEMBERS_SHOWN]),
         "inconclusive": view.inconclusive,
         "reason": view.reason,
-        "waits_for": _awaited(view),
+        "waits_for": _awaited(rule, view),
         **_declared(rule),
         "decisions": [_decision(one) for one in decisions],
     }
@@ -97,9 +97,10 @@ def _declared(rule: Rule) -> Document:
     }
 
 
-def _awaited(view: GroupView) -> str:
+def _awaited(rule: Rule, view: GroupView) -> str:
     if view.state is GroupState.PENDING:
-        until = f"{_clock(view.due_at)} UTC" if view.due_at else "its time"
+        anew = f", and then for {format_duration(rule.hold)} anew" if rule.hold else ""
+        until = f"{_clock(view.due_at)} UTC" if view.due_at else f"what holds it back to be over{anew}"
         what = "it asks if there is no readable number by then" if view.inconclusive else "it responds if nothing clears before"
         return f"{until}: {what}"
     if view.state is GroupState.FIRING:

@@ -22,7 +22,7 @@ targets:
   app: {kubernetes: {namespace: shop, deployment: app}, match: ['deployment="app"']}
 rules:
   - {name: errors, match: ['alertname="Errors"'], when: {value: {above: 5%}}, for: 1h, respond: rollback, severity: P1}
-  - {name: smoke, match: ['alertname="Smoke"']}
+  - {name: smoke, match: ['alertname="Smoke"'], for: 1m, unless: 'alertname="DatabaseDown"'}
 """
 
 
@@ -38,16 +38,17 @@ class Running:
     def __init__(self, service: wiring.Service, http: httpx.AsyncClient, rules: Path) -> None:
         self.service, self.http, self.rules = service, http, rules
 
-    async def alert(self, value: str = "0.07") -> None:
+    async def alert(self, value: str = "0.07", name: str = "Errors") -> None:
         alert = {
             "status": "firing",
-            "labels": {"alertname": "Errors", "deployment": "app"},
+            "labels": {"alertname": name, "deployment": "app"},
             "annotations": {"value": value},
             "startsAt": (datetime.now(UTC) - timedelta(minutes=1)).isoformat().replace("+00:00", "Z"),
         }
+        before = self.service.brain.position
         answer = await self.http.post("/webhooks/alertmanager", json={"version": "4", "alerts": [alert]})
         assert answer.status_code == 202
-        await until(lambda: self.service.brain.position > 0 and self.service.brain.is_up_to_date)
+        await until(lambda: self.service.brain.position > before and self.service.brain.is_up_to_date)
 
     async def rows(self) -> dict[str, dict[str, object]]:
         return {row["rule"]: row for row in (await self.http.get("/v1/rules")).json()["rules"]}
@@ -172,3 +173,12 @@ async def test_what_a_rule_ignored_is_told_too(running: Running) -> None:
     row = (await running.rows())["errors"]
     assert (row["state"], row["reason"]) == ("inactive", "nothing that matches is going on")
     assert [one["reason"] for one in row["decisions"]] == ["Errors: value 0.01 is not above 0.05"]  # type: ignore[attr-defined]
+
+
+async def test_a_rule_that_is_held_back_waits_for_that_to_end(running: Running) -> None:
+    await running.alert(name="DatabaseDown")
+    await running.alert(name="Smoke")
+    row = (await running.rows())["smoke"]
+    assert (row["state"], row["due_at"]) == ("pending", None)
+    assert str(row["reason"]).endswith("held back while DatabaseDown fires")
+    assert row["waits_for"] == "what holds it back to be over, and then for 1m anew: it responds if nothing clears before"
