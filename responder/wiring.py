@@ -7,7 +7,7 @@ import gc
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ from responder.clients.programs import Programs
 from responder.clients.prometheus import NoPrometheus, PrometheusClient
 from responder.clients.ssh import SshOptions
 from responder.domain.decision import Decision, DecisionKind
-from responder.domain.incident import Incident
+from responder.domain.incident import Incident, IncidentEvent
 from responder.domain.prometheus_users import prometheus_users
 from responder.domain.report import render_report, report_document
 from responder.domain.rulebook import DEFAULT_ROUTES, Rulebook
@@ -45,6 +45,7 @@ from responder.engine.decision_log import DecisionLog
 from responder.engine.desk import IncidentDesk
 from responder.engine.evaluator import Evaluator
 from responder.engine.facts import FactFinder
+from responder.engine.feed import Feed
 from responder.engine.follow_up import FollowUp
 from responder.engine.freezes import Freezes
 from responder.engine.guard_view import GuardView
@@ -135,6 +136,7 @@ class Service:
     started: float
     server: _Server
     reader: Reader
+    feed: Feed
     cluster: KubernetesClient | None = None
     main: asyncio.Task[None] | None = None
 
@@ -144,6 +146,7 @@ class Service:
         return self.reloader.in_force
 
     def stop(self) -> None:
+        self.feed.close()  # or the server would wait for those who listen
         self.server.should_exit = True
 
     def reload_soon(self) -> None:
@@ -348,6 +351,12 @@ class _Parts:
             on_recalled=self._log.note,
             vouched=second_look.vouched if second_look else None,
         )
+        feed = Feed(secrets.token_hex(4))
+
+        def changed(incident: Incident, events: Sequence[IncidentEvent]) -> None:
+            feed.note(incident, events)
+            follow_up.note(incident)
+
         desk = IncidentDesk(
             incidents=database.incidents,
             rulebook=lambda: self._in_force.rulebook,
@@ -359,7 +368,7 @@ class _Parts:
             on_outbox=outbox.wake,
             link_to=self._link_to,
             on_closed=lambda incident: self._closed(incident, checkpoints),
-            on_changed=lambda incident: follow_up.note(incident),  # noqa: PLW0108 - made further down
+            on_changed=changed,
         )
         radius = BlastRadius(database.ledger, wall_clock, lambda: self._in_force.rulebook.limits)
         facts = FactFinder(
@@ -472,9 +481,9 @@ class _Parts:
             hold=lambda: restraint.hold,
             clock=wall_clock,
         )
-        app = build_app(replace(self._web(brain, desk, reloader, people, previewer, http=http), guards=view))
+        app = build_app(replace(self._web(brain, desk, reloader, people, previewer, http=http), guards=view, feed=feed))
         server = _Server(server_config(app, host=self._settings.host, port=self._settings.port))
-        service = Service(url_of(listener), reloader, database, brain, desk, started, server, reader)
+        service = Service(url_of(listener), reloader, database, brain, desk, started, server, reader, feed)
         return service, _Tasks(
             service,
             outbox,
@@ -543,6 +552,7 @@ class _Parts:
             targets=self._targets,
             versions=self._versions,
             proofs=lambda name, state: proofs(self._database.ledger, self._database.incidents, self._targets()[name], state),
+            ledger_of=self._database.ledger.entries,
             rules_state=lambda: rule_rows(
                 self._in_force.rulebook, chain(brain.evaluator.groups(), brain.evaluator.counting()), self._log
             ),

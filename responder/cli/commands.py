@@ -94,6 +94,14 @@ def suppress(client: ServiceClient, listed: bool, end: str | None, as_json: bool
         click.echo(said)
 
 
+@click.command()
+@AS_JSON
+@pass_client
+def suppressions(client: ServiceClient, as_json: bool) -> None:
+    """List what is suppressed now, by whom and until when."""
+    _list_suppressions(client, as_json=as_json)
+
+
 def _list_suppressions(client: ServiceClient, *, as_json: bool) -> None:
     document, listed = client.get_rows("suppressions", "suppressions")
     if as_json:

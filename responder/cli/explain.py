@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from responder.cli.client import ServiceClient, pass_client
+from responder.cli.commands import AS_JSON, print_json
 from responder.domain.wording import one_line, spell_duration, spell_number
 
 _FAILED = 1
@@ -36,12 +37,13 @@ _GOING_ON = {
 
 @click.command()
 @click.argument("incident_or_rule")
+@AS_JSON
 @pass_client
-def explain(client: ServiceClient, incident_or_rule: str) -> None:
+def explain(client: ServiceClient, incident_or_rule: str, as_json: bool) -> None:
     """Tell the story of an incident (inc_…), or what a rule has seen and waits for, in sentences."""
     if incident_or_rule.startswith("inc_"):
         incident = client.get("incidents", incident_or_rule)["incident"]
-        lines = tell_incident(incident)
+        lines, document = tell_incident(incident), {"incident": incident}
     else:
         _, rows = client.get_rows("rules", "rules")
         mine = [row for row in rows if row["rule"] == incident_or_rule]
@@ -49,7 +51,10 @@ def explain(client: ServiceClient, incident_or_rule: str) -> None:
             names = ", ".join(dict.fromkeys(row["rule"] for row in rows)) or "none"
             click.echo(f"responder: there is no rule {incident_or_rule}; rules in force: {names}", err=True)
             raise SystemExit(_FAILED)
-        lines = tell_rule(mine)
+        lines, document = tell_rule(mine), {"rules": mine}
+    if as_json:
+        print_json(document)
+        return
     for line in lines:
         click.echo(line)
 

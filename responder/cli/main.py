@@ -22,6 +22,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "versions": ("responder.cli.operator", "versions"),
     "rules": ("responder.cli.operator", "rules"),
     "guards": ("responder.cli.guards", "guards"),
+    "observed": ("responder.cli.observed", "observed"),
     "plan": ("responder.cli.plan", "plan"),
     "explain": ("responder.cli.explain", "explain"),
     "rollback": ("responder.cli.rollback", "rollback"),
@@ -31,8 +32,10 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "acknowledge": ("responder.cli.commands", "acknowledge"),
     "suppress": ("responder.cli.commands", "suppress"),
     "hold": ("responder.cli.commands", "hold"),
+    "suppressions": ("responder.cli.commands", "suppressions"),
     "audit": ("responder.cli.commands", "audit"),
     "token": ("responder.cli.token", "token"),
+    "completion": ("responder.cli.completion", "completion"),
 }
 
 

@@ -63,9 +63,11 @@ def _summarise(client: ServiceClient, parameters: Mapping[str, str], *, as_json:
 @click.command()
 @click.argument("incident")
 @click.option("--format", "form", type=click.Choice(["markdown", "html", "json"]), default="markdown", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @pass_client
-def report(client: ServiceClient, incident: str, form: str) -> None:
+def report(client: ServiceClient, incident: str, form: str, as_json: bool) -> None:
     """Print the report of an incident."""
+    form = "json" if as_json else form
     kind = "application/json" if form == "json" else f"text/{form}"
     click.echo(client.get_text("incidents", incident, "report", parameters={"format": form}, kind=kind), nl=False)
 

@@ -154,6 +154,7 @@ class Incident:
     acknowledged: somebody has it in hand: escalation stops. quieted: somebody suppressed its alerts for a while from here.
     asks: the terms of the approval that the run needs before it begins, None for none. grace: the countdown before it begins.
     escalated: `after` of each escalation level that was told. calm_at: when its alerts were over after it had closed without us.
+    declined: in observe mode: the guards would have refused.
     began_at: when the trouble began. acted_at: first write to the target. recovered_at: when verification passed.
     """
 
@@ -195,6 +196,7 @@ class Incident:
     grace: timedelta = timedelta(0)
     escalated: tuple[timedelta, ...] = ()
     calm_at: datetime | None = None
+    declined: bool = False
 
     @property
     def is_open(self) -> bool:

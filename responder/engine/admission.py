@@ -262,7 +262,13 @@ class Admission:
         status = IncidentStatus.OBSERVED if observed else IncidentStatus.REFUSED
         await self._desk.change(
             incident.id,
-            lambda known: replace(known, status=status, reason=reason, pins=dict(pins) if observed else known.pins),
+            lambda known: replace(
+                known,
+                status=status,
+                reason=reason,
+                pins=dict(pins) if observed else known.pins,
+                declined=observed and bool(judgement.refusals),
+            ),
             [*judgement.events, self._desk.event(status.value, reason)],
             [Tell(Moment.NOTICE, text, closes=True)],
         )

@@ -61,7 +61,8 @@ class IncidentDesk:
 
     configured: names of the notifiers that can be told. link_to: URL of an incident's report, "" when there is no public address.
     on_outbox: called after something was put into the outbox. on_closed: called with every incident that closed.
-    on_changed: called with every incident as it is on record now, after each change; it must not wait.
+    on_changed: called with every incident as it is on record now, and what was added to its story, after each change; it must
+    not wait.
     live: names of the notifiers that keep a message up to date. hold: the kill switch as it stands.
     """
 
@@ -76,7 +77,7 @@ class IncidentDesk:
         on_outbox: Callable[[], None],
         link_to: Callable[[str], str],
         on_closed: Callable[[Incident], None] = lambda _: None,
-        on_changed: Callable[[Incident], None] = lambda _: None,
+        on_changed: Callable[[Incident, Sequence[IncidentEvent]], None] = lambda _incident, _events: None,
         live: Collection[str] = (),
         hold: Callable[[], Hold] = Hold,
     ) -> None:
@@ -121,7 +122,7 @@ class IncidentDesk:
         if result is OpenResult.OPENED:
             _log.info("incident_opened", incident=recorded.id, rule=recorded.rule, target=recorded.target, reason=recorded.reason)
             self._told(outbox)
-            self._on_changed(recorded)
+            self._on_changed(recorded, events)
             if not recorded.is_open:
                 self._on_closed(recorded)
         return result, recorded
@@ -222,7 +223,7 @@ class IncidentDesk:
             edited, outbox = self._outbox(edited, tell)
             await self._incidents.save(edited, events, outbox)
         self._told(outbox)
-        self._on_changed(edited)
+        self._on_changed(edited, events)
         if edited.cancel is not None:
             self.stop_of(incident_id).set()
         if known.is_open and not edited.is_open:

@@ -22,11 +22,13 @@ from responder.web.documents import target_document, versions_document
 from responder.web.gate import CommandGate
 from responder.web.guards import guard_routes
 from responder.web.incidents import incident_routes
+from responder.web.observed import observed_routes
 from responder.web.plans import plan_routes
 from responder.web.problems import INTERNAL, Problem, ProblemError, problem_of
 from responder.web.services import WebServices
 from responder.web.slack import slack_routes
 from responder.web.statistics import statistics_routes
+from responder.web.stream import stream_routes
 from responder.web.tokens import ADMINS
 from responder.web.webhooks import Webhooks
 
@@ -49,6 +51,8 @@ def build_app(services: WebServices) -> ASGIApp:
             *_target_routes(services),
             *incident_routes(services),
             *statistics_routes(services),
+            *observed_routes(services),
+            *stream_routes(services),
             *command_routes(services),
             *slack_routes(services),
             *plan_routes(services),

@@ -10,8 +10,9 @@ from typing import Protocol
 from responder.domain.incident import Incident, IncidentEvent
 from responder.domain.selection import Proof
 from responder.domain.target import Target
-from responder.domain.version import WorkloadState
+from responder.domain.version import LedgerEntry, WorkloadState
 from responder.engine.commands import Commands
+from responder.engine.feed import Feed
 from responder.engine.guard_view import GuardView
 from responder.engine.orders import Orders
 from responder.engine.preview import Previewer
@@ -54,6 +55,10 @@ class PeopleServices:
     people: People
 
 
+async def _no_ledger(_key: str) -> Sequence[LedgerEntry]:
+    return ()
+
+
 async def _no_proofs(_target: str, _state: WorkloadState) -> Mapping[str, Proof]:
     return {}
 
@@ -69,7 +74,8 @@ class WebServices:
     readiness: whether the service can do its work, and the facts behind it.
     render_report, report_document: the report as Markdown and as JSON-able values.
     people: None: this service takes no commands. previewer: None: it can't say what a plan would do.
-    guards: None: there are none to ask.
+    guards: None: there are none to ask. ledger_of: what a target has run, by its key.
+    feed: None: nobody can follow along.
     body_limit: bytes. body_within: how long a sender may take for one body.
     """
 
@@ -90,6 +96,8 @@ class WebServices:
     people: PeopleServices | None = None
     previewer: Previewer | None = None
     guards: GuardView | None = None
+    feed: Feed | None = None
+    ledger_of: Callable[[str], Awaitable[Sequence[LedgerEntry]]] = _no_ledger
     slack: SlackServices = field(default_factory=SlackServices)
     command_rate: CommandRate = field(default_factory=lambda: CommandRate(0))
     sender_secrets: SenderSecrets = field(default_factory=SenderSecrets)

@@ -24,13 +24,13 @@ def statistics_routes(services: WebServices) -> list[Route]:
     async def statistics(request: Request) -> Response:
         window = _window(request)
         since = services.clock() - window
-        found = summarise(await _since(services, since, request.query_params.get("target")), since)
+        found = summarise(await incidents_since(services, since, request.query_params.get("target")), since)
         return json_answer({"statistics": _document(found, window)})
 
     return [Route("/v1/statistics", for_readers(services.tokens, statistics), methods=["GET"])]
 
 
-async def _since(services: WebServices, since: datetime, target: str | None) -> list[Incident]:
+async def incidents_since(services: WebServices, since: datetime, target: str | None) -> list[Incident]:
     """Ids grow with time, so the newest come first."""
     found: list[Incident] = []
     cursor: str | None = None

@@ -212,7 +212,7 @@ class World:
             on_outbox=lambda: None,
             link_to=lambda _: "",
             on_closed=lambda incident: checkpoints.note(incident),  # noqa: PLW0108 - made further down
-            on_changed=lambda incident: (escalator.note(incident), aftermath.note(incident), None)[-1],
+            on_changed=lambda incident, _: (escalator.note(incident), aftermath.note(incident), None)[-1],
         )
         approvals, restraint, claims = (
             Approvals(desk=desk, pulse=pulse, clock=wall),

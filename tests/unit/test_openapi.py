@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 from starlette.routing import Route
 
+from responder.engine.feed import Feed
 from responder.engine.guard_view import GuardView
 from responder.engine.preview import Previewer
 from responder.web.app import Surface, build_app
@@ -23,6 +24,7 @@ def with_everything() -> Parts:
     made = parts(Played())
     made.overrides["previewer"] = cast("Previewer", object())
     made.overrides["guards"] = cast("GuardView", object())
+    made.overrides["feed"] = Feed("life")
     made.incidents.incidents = [an_incident()]
     return made
 

@@ -6,11 +6,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from responder.cli.main import cli
+from responder.domain.incident import IncidentStatus
 from responder.web.tokens import Tokens
 from tests.unit.test_web_server import served
 from tests.unit.web_parts import NOW, FakeIncidents, Parts, an_incident
@@ -137,3 +141,85 @@ async def test_what_is_not_the_service_is_named_as_such(command: str, stranger: 
     assert result.stderr.startswith("responder: ")
     assert f"http://127.0.0.1:{port}" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+OBSERVED = {
+    "since": NOW.isoformat(),
+    "window": "14d",
+    "targets": [
+        {
+            "target": "shop",
+            "mode": "observe",
+            "observed": 2,
+            "would_have_acted": 1,
+            "in_vain": 0,
+            "minutes_saved": 42.0,
+            "estimate": {"seconds": 180.0, "basis": "assumed: no rollback was done yet"},
+            "arm": "targets: {shop: {mode: armed}}",
+            "incidents": [
+                {
+                    "incident": "inc_0001",
+                    "rule": "error_rate",
+                    "severity": "P1",
+                    "opened_at": NOW.isoformat(),
+                    "would": "from v42 to v41",
+                    "acts": True,
+                    "would_have_recovered_at": NOW.isoformat(),
+                    "ending": "cleared",
+                    "how": "cleared by itself after 45m",
+                    "ended_at": NOW.isoformat(),
+                    "minutes_saved": 42.0,
+                }
+            ],
+        }
+    ],
+}
+
+
+async def test_observed_says_what_was_lost_how_that_is_estimated_and_how_to_arm_the_target() -> None:
+    body = json.dumps(OBSERVED).encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    async with answering(head.encode() + body) as port:
+        shown = await run(port, "observed", "--since", "14d")
+    assert shown.exit_code == 0, shown.output
+    assert "shop (observe): 2 observed, would have acted once." in shown.output
+    assert "42 min" in shown.output
+    assert "cleared by itself after 45m" in shown.output
+    assert "A rollback counts as 3.0 min (assumed: no rollback was done yet)" in shown.output
+    assert shown.output.rstrip().endswith("targets: {shop: {mode: armed}}")
+
+
+async def test_observed_asks_the_service_about_what_was_observed() -> None:
+    calm = replace(an_incident(1, IncidentStatus.OBSERVED), calm_at=NOW + timedelta(minutes=45))
+    async with served(Parts(incidents=FakeIncidents([calm]))) as port:
+        shown = await run(port, "observed", "--json", "--since", "30d")
+        wrong = await run(port, "observed", "--since", "soon")
+    assert shown.exit_code == 0, shown.output
+    [target] = json.loads(shown.output)["targets"]
+    assert (target["target"], target["minutes_saved"], target["arm"]) == ("shop", 42.0, "targets: {shop: {mode: armed}}")
+    assert wrong.exit_code != 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_what_the_shell_reads(shell: str) -> None:
+    shown = CliRunner().invoke(cli, ["completion", shell])
+    assert shown.exit_code == 0, shown.output
+    assert "_RESPONDER_COMPLETE" in shown.output
+
+
+def test_a_shell_is_offered_commands_and_options() -> None:
+    def offered(words: str, number: str) -> str:
+        environment = {"_RESPONDER_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": number}
+        return CliRunner().invoke(cli, [], prog_name="responder", env=environment).output
+
+    assert "plain,suppressions" in offered("responder sup", "1")
+    assert "plain,--follow" in offered("responder rollback --fo", "2")
+
+
+def test_every_command_that_asks_the_service_answers_in_json_too() -> None:
+    elsewhere = {"serve", "check", "test", "demo", "replay", "completion", "token"}
+    context = click.Context(cli)
+    for name in set(cli.list_commands(context)) - elsewhere:
+        command = cli.get_command(context, name)
+        assert command is not None
+        assert any("--json" in option.opts for option in command.params), name
