@@ -15,7 +15,7 @@ from responder.rulebook.loader import load_rulebook
 from responder.rulebook.schema import as_written
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = "\n".join((DOCS / name).read_text(encoding="utf-8") for name in ("rulebook.md", "commands.md", "targets-hosts.md"))
+PAGE = "\n".join((DOCS / name).read_text(encoding="utf-8") for name in ("rulebook.md", "commands.md", "targets-hosts.md", "notifications.md"))
 SNIPPETS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 
