@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.incident import Incident
-from responder.domain.notification import Moment
 from responder.domain.people import Suppression
 from responder.domain.rulebook import Response, Severity
 from responder.domain.signal import Signal, SignalStatus
-from responder.domain.wording import spell_time
 from responder.engine.conductor import Conductor
-from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.desk import IncidentDesk
+from responder.engine.endings import announce_end
 from responder.engine.evaluator import Evaluator
+from responder.engine.old_news import Doubt, doubt_after
 from responder.engine.restraint import Restraint, Stay
 from responder.engine.second_look import Place, places_of
 from responder.engine.watch import Pulse
@@ -35,8 +36,6 @@ _CATCH_UP_BATCH = 100  # entries folded for a new rulebook at a time: the live w
 UNREADABLE = "unreadable_journal_entry"  # in the place of a rule's name
 _OURSELVES = "responder"  # source of what we write into the journal ourselves
 _RETRY_PAUSE = 1.0  # seconds, when the database can't be written
-LONG_SILENCE = timedelta(minutes=10)  # nothing heard for this long before a start: a `resolved` may have been missed
-NEWS_WITHIN = timedelta(minutes=5, seconds=30)  # Alertmanager repeats what it could not deliver at each group_interval (5m)
 
 
 class Brain:
@@ -71,7 +70,6 @@ class Brain:
         self._on_folded = on_folded
         self._on_recalled = on_recalled
         self._ask = vouched
-        self._vouched: Collection[Place] = ()
         self._is_folded = False
         self._is_up_to_date = False
         self._resumed = asyncio.Event()
@@ -79,7 +77,7 @@ class Brain:
         self._since_snapshot = 0
         self._missed: list[Decision] = []
         self._last_heard: datetime | None = None  # when the newest signals on record came
-        self._doubt: tuple[datetime, datetime] | None = None  # trouble that began before the first is doubted until the second
+        self._doubt: Doubt | None = None
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._turn_lock = asyncio.Lock()  # held while decisions are in hand
         self._desk: IncidentDesk | None = None
@@ -197,7 +195,8 @@ class Brain:
             self._conductor.expect(incident)
         if self._doubt is not None and self._ask is not None:
             fires = [(one.rule, one.group, one.target) for one in self._evaluator.firing()]
-            self._vouched = await self._ask([*fires, *(place for one in unfinished for place in places_of(one))])
+            vouched = await self._ask([*fires, *(place for one in unfinished for place in places_of(one))])
+            self._doubt = replace(self._doubt, vouched=vouched)
         firing = {decision.identity for decision in self._evaluator.firing()}
         for decision in self._missed:
             if decision.rule == UNREADABLE:
@@ -207,7 +206,7 @@ class Brain:
                 await self._handle([decision._replace(response=Response.NOTIFY, reason=reason)])
         await self._handle(self._evaluator.firing())
         for incident in unfinished:
-            if self._is_old_news(incident):
+            if self._doubt is not None and self._doubt.is_old_news(incident):
                 continue  # nothing was changed yet: led when the doubt ends
             _log.info("incident_resumed", incident=incident.id, status=incident.status.value)
             self._lead(incident)
@@ -218,34 +217,17 @@ class Brain:
     # --- live ----------------------------------------------------------------------------------------------------
 
     def _doubt_old_news(self) -> None:
-        """After a long silence an alert on record may be over: its `resolved` found nobody. Give it time to come again."""
-        now = self._clock()
-        if self._last_heard is not None and now - self._last_heard > LONG_SILENCE:
-            self._doubt = (now, now + NEWS_WITHIN)
-            _log.warning(
-                "long_silence", last_heard=self._last_heard.isoformat(), no_old_alert_is_acted_on_until=self._doubt[1].isoformat()
-            )
+        self._doubt = doubt_after(self._last_heard, self._clock())
+        if self._doubt is not None and self._last_heard is not None:
+            until = self._doubt.until.isoformat()
+            _log.warning("long_silence", last_heard=self._last_heard.isoformat(), no_old_alert_is_acted_on_until=until)
 
     def _is_doubted(self, decision: Decision) -> bool:
-        if self._doubt is None or decision.response is Response.NOTIFY or decision.began_at is None:
-            return False
-        if self._is_vouched([(decision.rule, decision.group, decision.target)]):
-            return False
-        return decision.began_at < self._doubt[0] and self._clock() < self._doubt[1]
-
-    def _is_old_news(self, incident: Incident) -> bool:
-        """An open incident that nothing was done for yet, and whose alert may be over. An order needs no alert."""
-        if self._doubt is None or incident.order is not None or incident.acted_at is not None:
-            return False
-        return not self._is_vouched(places_of(incident))
-
-    def _is_vouched(self, places: Iterable[Place]) -> bool:
-        """Whether the sender was asked after the long silence, and says that it fires."""
-        return any(place in self._vouched for place in places)
+        return self._doubt is not None and self._doubt.covers(decision, self._clock())
 
     async def _end_doubt(self) -> None:
         """Act on what was doubted and still fires."""
-        if self._doubt is not None and self._clock() >= self._doubt[1]:
+        if self._doubt is not None and self._clock() >= self._doubt.until:
             self._doubt = None
             await self._handle(self._evaluator.firing())
             await self._durably(self._lead_all)
@@ -262,7 +244,7 @@ class Brain:
 
     async def _turn(self) -> None:
         due = self._evaluator.next_due()
-        others = (self._doubt[1] if self._doubt else None, self._restraint.next_due() if self._restraint else None)
+        others = (self._doubt.until if self._doubt else None, self._restraint.next_due() if self._restraint else None)
         moments = [moment for moment in (due, *others) if moment is not None]
         wait = max(timedelta(0), min(moments) - self._clock()) if moments else None
         entries = await self._journal.wait(self._position, wait)
@@ -354,22 +336,9 @@ class Brain:
             await self._durably(lambda suppression=suppression: self._announce_end(suppression))  # type: ignore[misc]
 
     async def _announce_end(self, suppression: Suppression) -> None:
-        """On the record of the first that it holds back; of one that holds nothing back nobody needs to hear."""
-        if self._desk is None or self._restraint is None:
-            return
-        now = self._clock()
-        records = []
-        for decision in self._evaluator.firing():
-            stay = self._restraint.stay_of(decision, now)
-            if stay is not None and stay.mark == f"suppressed {suppression.id}":
-                record = await self._desk.find(stay.identity(decision.identity))
-                records += [] if record is None else [record]
-        if records:
-            names = ", ".join(dict.fromkeys(f"{one.rule} on {one.target}" if one.target else one.rule for one in records))
-            text = f"The suppression by {suppression.by} ({suppression.reason}) ends at {spell_time(suppression.until, now)}."
-            more = f" Still going on: {names}. Responder acts on it then."
-            event = self._desk.event("suppression_ends", f"the suppression ends at {spell_time(suppression.until, now)}")
-            await self._desk.change(records[0].id, lambda known: known, [event], [Tell(Moment.NOTICE, text + more)])
+        if self._desk is not None and self._restraint is not None:
+            firing = self._evaluator.firing()
+            await announce_end(suppression, firing, self._clock(), desk=self._desk, restraint=self._restraint)
 
     async def look_again(self) -> None:
         """What holds the service back has changed: wake the turn, which may wait for something later."""

@@ -401,7 +401,7 @@ async def test_a_snapshot_that_can_not_be_read_costs_only_time(tmp_path: Path) -
 
 
 async def test_after_a_long_silence_an_old_alert_is_given_time_to_be_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("responder.engine.brain.NEWS_WITHIN", timedelta(seconds=0.3))
+    monkeypatch.setattr("responder.engine.old_news.NEWS_WITHIN", timedelta(seconds=0.3))
     await world.alert("Errors", heard=timedelta(minutes=20))
     await world.alert("Latency", heard=timedelta(minutes=20))
     await world.start()
@@ -431,8 +431,8 @@ async def test_a_run_that_changed_nothing_yet_waits_out_a_long_silence(tmp_path:
         await world.played.entered.wait()
         await world.stop()
         world.played.gate.set()
-        monkeypatch.setattr("responder.engine.brain.LONG_SILENCE", timedelta(0))
-        monkeypatch.setattr("responder.engine.brain.NEWS_WITHIN", timedelta(seconds=0.3))
+        monkeypatch.setattr("responder.engine.old_news.LONG_SILENCE", timedelta(0))
+        monkeypatch.setattr("responder.engine.old_news.NEWS_WITHIN", timedelta(seconds=0.3))
         await world.start()
         await world.resolve("Errors")
         incident = await world.incident("refused")

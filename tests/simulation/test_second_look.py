@@ -332,7 +332,7 @@ async def test_after_a_long_silence_a_run_that_changed_nothing_yet_goes_on_when_
     await world.incident("running")
     await world.stop()
     world.workload.before_answer = None
-    monkeypatch.setattr("responder.engine.brain.LONG_SILENCE", timedelta(0))
+    monkeypatch.setattr("responder.engine.old_news.LONG_SILENCE", timedelta(0))
     await world.start()
     await world.incident("monitoring")
     assert world.workload.writes == 1
