@@ -170,8 +170,8 @@ class Outbox(Protocol):
 class Ledger(Protocol):
     """target: always `Target.key`, so that another name in the rulebook forgets nothing."""
 
-    async def put(self, entry: LedgerEntry) -> None:
-        """Insert or replace by (target, fingerprint, rolled_out_at)."""
+    async def put(self, *entries: LedgerEntry) -> None:
+        """Insert or replace by (target, fingerprint, rolled_out_at), all in one transaction: half a history would stay half."""
         ...
 
     async def entries(self, target: str) -> list[LedgerEntry]:

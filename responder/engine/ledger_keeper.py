@@ -96,8 +96,8 @@ class LedgerKeeper:
         now = self._clock()
         self._seen[target.name] = now
         entries = await self._ledger.entries(target.key)
-        for entry in advance(entries, target.key, state, now, watching=watching):
-            await self._ledger.put(entry)
+        if changed := advance(entries, target.key, state, now, watching=watching):
+            await self._ledger.put(*changed)
 
     async def _until_proven(self, target: Target) -> float | None:
         """Seconds until the current version has been available for long enough to be written down; None when it has, or isn't."""

@@ -27,25 +27,10 @@ class SqlLedger:
         self._writer = writer
         self._reader = reader
 
-    async def put(self, entry: LedgerEntry) -> None:
-        """An unknown rolled_out_at is a key like any other."""
-        values = {
-            "target": entry.target,
-            "fingerprint": entry.fingerprint,
-            "rolled_out_at": entry.rolled_out_at,
-            "replaced_at": entry.replaced_at,
-            "document": to_document(entry),
-        }
-        key = and_(
-            ledger.c.target == entry.target,
-            ledger.c.fingerprint == entry.fingerprint,
-            ledger.c.rolled_out_at.is_not_distinct_from(entry.rolled_out_at),
-        )
-
+    async def put(self, *entries: LedgerEntry) -> None:
         def work(connection: Connection) -> None:
-            if connection.execute(update(ledger).where(key).values(**values)).rowcount == 0:
-                connection.execute(insert(ledger).values(**values))
-                _drop_oldest(connection, entry.target)
+            for entry in entries:
+                _put(connection, entry)
 
         await self._writer.transact(work)
 
@@ -98,6 +83,25 @@ class SqlLedger:
             )
             for row in rows
         ]
+
+
+def _put(connection: Connection, entry: LedgerEntry) -> None:
+    """An unknown rolled_out_at is a key like any other."""
+    values = {
+        "target": entry.target,
+        "fingerprint": entry.fingerprint,
+        "rolled_out_at": entry.rolled_out_at,
+        "replaced_at": entry.replaced_at,
+        "document": to_document(entry),
+    }
+    key = and_(
+        ledger.c.target == entry.target,
+        ledger.c.fingerprint == entry.fingerprint,
+        ledger.c.rolled_out_at.is_not_distinct_from(entry.rolled_out_at),
+    )
+    if connection.execute(update(ledger).where(key).values(**values)).rowcount == 0:
+        connection.execute(insert(ledger).values(**values))
+        _drop_oldest(connection, entry.target)
 
 
 def _drop_oldest(connection: Connection, target: str) -> None:

@@ -186,6 +186,15 @@ async def test_an_entry_is_replaced_by_target_fingerprint_and_time(database: Dat
     )
 
 
+async def test_a_history_is_written_as_a_whole_or_not_at_all(database: Database) -> None:
+    """Half of one would look like all of it, and never be filled again."""
+    with pytest.raises(TypeError):
+        await database.ledger.put(stretch("v1", 1, 2), stretch("v2", 2, longest=object()))
+    assert await database.ledger.entries("app") == []
+    await database.ledger.put(stretch("v1", 1, 2), stretch("v2", 2))
+    assert [entry.version for entry in await database.ledger.entries("app")] == ["v1", "v2"]
+
+
 async def test_the_ledger_keeps_the_newest_entries_only(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "ENTRIES_PER_TARGET", 3)
     for number in range(5):
