@@ -114,6 +114,7 @@ class Settings(BaseModel):
     statuspage_url: base address as Statuspage documents it, ending in `/v1`. pagerduty_url: the host alone.
     smtp_url: `smtp[s]://user:password@host:port?from=…&starttls=yes|no&ca=file`; see `clients.smtp`.
     allowed_programs: what steps may run, as the rulebook writes it; none by default. ssh_…: files of ours for hosts over SSH.
+    reports_dir: folder in which the reports of closed incidents are kept as files, None for none.
     retention: days after which journal entries and closed incidents are deleted.
     """
 
@@ -151,6 +152,7 @@ class Settings(BaseModel):
     public_url: HttpUrl | None = None
     journal_retention_days: Days = 35
     incident_retention_days: Days = 400
+    reports_dir: Path | None = None
     log_format: Literal["json", "console"] = "json"
     allowed_programs: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     ssh_key_file: str = ""

@@ -71,6 +71,7 @@ from responder.ports import Prometheus, Workloads
 from responder.rulebook.loader import load_rulebook
 from responder.settings import Settings
 from responder.stores.database import Database, open_database
+from responder.stores.report_files import ReportFiles
 from responder.targets.registry import build_workloads
 from responder.telemetry import Metrics, build_metrics
 from responder.web.admission import SenderSecrets
@@ -86,6 +87,7 @@ from responder.web.tokens import Tokens
 _log = structlog.get_logger(__name__)
 _GAUGES_EVERY = timedelta(seconds=15)
 _TOKENS_LOOKED_AT_EVERY = timedelta(seconds=2)
+_REPORTS_EVERY = timedelta(seconds=5)
 _MAINTENANCE_EVERY = timedelta(hours=1)
 _ANSWERS_KEPT_FOR = timedelta(days=1)  # a command repeated later than this is a new one
 _ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no letters that look like digits
@@ -269,6 +271,9 @@ class _Tasks:
             if self._people_file is not None:
                 look = self._every(_TOKENS_LOOKED_AT_EVERY, self._people_file.look, first=_TOKENS_LOOKED_AT_EVERY)
                 group.create_task(look, name="tokens")
+            if self._settings.reports_dir is not None:
+                files = ReportFiles(self._settings.reports_dir, service.database.incidents, render_report)
+                group.create_task(self._every(_REPORTS_EVERY, files.write_reports, first=timedelta(0)), name="reports")
             group.create_task(self._every(_GAUGES_EVERY, self._count, first=timedelta(0)), name="gauges")
             group.create_task(self._every(_MAINTENANCE_EVERY, self._maintain, first=_MAINTENANCE_EVERY), name="maintenance")
 
