@@ -150,6 +150,14 @@ class EndedEpisodes:
         found = self._ended.get(alert_id)
         return found[0] if found else None
 
+    def is_over(self, alert_id: AlertId, start: datetime) -> bool:
+        """Whether an episode with this start ended before, or is older than one that did.
+
+        A start after the moment its end was seen is a fast clock's: it says nothing about episodes since, but for its own.
+        """
+        found = self._ended.get(alert_id)
+        return found is not None and (start == found[0] or start <= min(found))
+
     def remember(self, alert_id: AlertId, start: datetime, now: datetime) -> None:
         """Keeps the newest start when the alert is known already."""
         known = self._ended.pop(alert_id, None)

@@ -218,8 +218,7 @@ class Evaluator:
     def _open(self, signal: Signal, now: datetime) -> str | list[Decision]:
         alert_id = (signal.source, signal.key)
         start = signal.started_at
-        ended = self._ended.start_of(alert_id)
-        if ended is not None and start is not None and start <= ended:
+        if start is not None and self._ended.is_over(alert_id, start):
             return reasons.LATE
         matches, lost = self._table.matching(signal.labels)
         decisions = [_no_target(watch, now) for watch in lost] if lost else []
@@ -333,7 +332,7 @@ class Evaluator:
         ended = self._ended.start_of(alert_id)
         if ended is not None and signal.started_at is not None:
             is_other = signal.id != "" and signal.started_at == ended  # of the same second, but not seen before
-            if signal.started_at <= ended and not is_other:
+            if self._ended.is_over(alert_id, signal.started_at) and not is_other:
                 return reasons.EVENT_REPEAT
         self._ended.remember(alert_id, signal.started_at or signal.received_at, now)
         if signal.passed:

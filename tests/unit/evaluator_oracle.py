@@ -206,7 +206,7 @@ class Oracle:
                         if not list(self._slots(signal)):
                             current = None  # its labels match nothing any more: not remembered
                     continue
-                if ended and start and start <= ended[0]:
+                if ended and start and (start == ended[0] or start <= min(ended)):
                     continue
                 if list(self._slots(signal)):
                     current = (number, start or signal.received_at, [(signal, now)], start is not None)

@@ -99,6 +99,16 @@ EPISODES = {
         [WAIT, CLEAR, IGNORE],
         None,
     ),
+    "after a sender's clock was ahead, its next episode is a new one": (
+        [(0, fire(7200)), (28, resolve(7200)), (60, fire(50))],
+        [WAIT, CLEAR, WAIT],
+        170,
+    ),
+    "the late half of what a fast clock sent is late all the same": (
+        [(0, fire(7200)), (28, resolve(7200)), (43, fire(7200)), (50, fire(20))],
+        [WAIT, CLEAR, IGNORE, IGNORE],
+        None,
+    ),
     "a firing with a newer start is a new episode and counts anew": (
         [(0, fire(0)), (28, resolve(0)), (60, fire(50))],
         [WAIT, CLEAR, WAIT],
