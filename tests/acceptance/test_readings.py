@@ -138,8 +138,9 @@ async def test_what_is_no_number_asks_and_the_journal_says_so_ever_after(tmp_pat
 
             await service.kill()
             await service.start()
-            found = await timeline.until("what was calm is unknown now", rules, lambda known: "little" in known)
-            assert "Prometheus can't be reached" in found["little"]["reason"]
+            assert "little" not in await rules(), "while nobody answers the last number counts"
+            found = await timeline.until("the calm number is too old", rules, lambda known: "little" in known, seconds=120)
+            assert "was heard: Prometheus can't be reached" in found["little"]["reason"]
             assert len(await service.incidents()) == 4, "a restart tells nothing twice"
             await service.stop()
 
