@@ -294,10 +294,11 @@ async def test_too_fast_is_a_temporary_error(status: int, page: StatuspageCatche
 
 
 async def test_requests_are_spaced_so_that_the_limit_is_kept(client: httpx.AsyncClient) -> None:
-    async with StatuspageCatcher(rate=(1, timedelta(milliseconds=40))) as page:
-        statuspage = notifier(page, client, spacing=timedelta(milliseconds=60))
-        await asyncio.gather(*(tell(statuspage, message(1, incident=f"inc_{number}")) for number in range(4)))
-        assert len(page.incidents) == 4
+    # A busy machine brings some requests later than others: the page allows one in a fraction of the time they are apart.
+    async with StatuspageCatcher(rate=(1, timedelta(milliseconds=10))) as page:
+        statuspage = notifier(page, client, spacing=timedelta(milliseconds=250))
+        await asyncio.gather(*(tell(statuspage, message(1, incident=f"inc_{number}")) for number in range(2)))
+        assert len(page.incidents) == 2
         assert page.refused_by_rate == 0
 
 
