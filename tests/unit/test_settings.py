@@ -234,3 +234,28 @@ class TestWhatProgramsMayUse:
     def test_programs_inherit_where_things_are_and_nothing_else(self) -> None:
         environ = {"PATH": "/bin", "DOCKER_HOST": "unix:///x", "AWS_SECRET_ACCESS_KEY": "s", "LD_PRELOAD": "x", "HOME": ""}
         assert load_settings(environ).inherited == {"PATH": "/bin", "DOCKER_HOST": "unix:///x"}
+
+
+SLACK_BY_HALF = [
+    ({"SLACK_BOT_TOKEN": "xoxb-hunter2"}, "RESPONDER_SLACK_CHANNEL: missing"),
+    ({"SLACK_CHANNEL": "#ops"}, "RESPONDER_SLACK_BOT_TOKEN: missing"),
+    (
+        {"SLACK_BOT_TOKEN": "xoxb-hunter2", "SLACK_CHANNEL": "#ops", "SLACK_WEBHOOK_URL": "https://hooks.slack.example/hunter2"},
+        "set either this or RESPONDER_SLACK_WEBHOOK_URL",
+    ),
+    ({"SLACK_SIGNING_SECRET": "hunter2"}, "RESPONDER_TOKENS_FILE: missing"),
+]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"), SLACK_BY_HALF, ids=["no channel", "no token", "two ways at once", "nobody may press"]
+)
+def test_slack_by_half_is_refused(values: dict[str, str], said: str) -> None:
+    (problem,) = problems_of({f"RESPONDER_{name}": value for name, value in values.items()})
+    assert said in problem
+    assert "hunter2" not in problem
+
+
+def test_a_file_of_people_is_enough_to_serve_the_network() -> None:
+    settings = load_settings({"RESPONDER_HOST": "0.0.0.0", "RESPONDER_TOKENS_FILE": "/etc/responder/people.yaml"})
+    assert settings.has_tokens
