@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from responder.actions.parameters import RollbackParameters
+from responder.domain.own_changes import made_by, starting_from
 from responder.domain.version import Pin, RolloutPhase, Version
 from responder.errors import PermanentError, TemporaryError
 from responder.ports import StepContext, Traceable, Workload
@@ -33,7 +34,9 @@ class Rollback:
         if context.intent is not None and context.intent.get("stage") == "rollout":
             # The change was made before: if the bad version is back, somebody put it there.
             return await _rolled_out(workload, pin, context)
-        done = await workload.roll_back(pin, before_write)
+        made = made_by(context.incident, target)
+        start = starting_from(pin, await workload.read(), made) if made else pin
+        done = await workload.roll_back(start, before_write)
         context.progress(done)
         if isinstance(workload, Traceable):  # before the record: a crash in between leaves it to the next attempt
             await workload.leave_trace(pin)
