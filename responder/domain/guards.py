@@ -183,13 +183,19 @@ def _settle(facts: Facts, _: WorkloadState) -> Verdict:
     return _verdict("settle", *judge_settle(facts.past, facts.target.key, facts.target.guards.settle_for, facts.now))
 
 
+def kept_away(annotations: Mapping[str, str]) -> str:
+    """Why the object itself is not to be changed, "" if it may be."""
+    said = annotations.get(HOLD_ANNOTATION, "").strip()
+    if not said or said.lower() == "false":
+        return ""
+    why = "" if said.lower() == "true" else f": {one_line(said, 200)}"
+    return f"the annotation {HOLD_ANNOTATION} on the object keeps Responder away{why}"
+
+
 def _held(_: Facts, state: WorkloadState) -> Verdict:
-    said = state.annotations.get(HOLD_ANNOTATION, "").strip()
-    if said and said.lower() != "false":
-        why = "" if said.lower() == "true" else f": {one_line(said, 200)}"
-        return _verdict(
-            "object_hold", Outcome.REFUSE, f"the annotation {HOLD_ANNOTATION} on the object keeps Responder away{why}"
-        )
+    reason = kept_away(state.annotations)
+    if reason:
+        return _verdict("object_hold", Outcome.REFUSE, reason)
     return _verdict("object_hold", Outcome.PASS, "no annotation on the object keeps Responder away")
 
 

@@ -83,7 +83,7 @@ class StepRunner:
         self._desk = desk
         self._actions = actions
         self._clock = clock
-        self._secrets = secrets
+        self._secrets = sorted(secrets, key=len, reverse=True)  # one may be part of another
         self._contexts = StepContexts(
             desk=desk,
             workloads=workloads,

@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 
+from responder.domain.guard import Outcome, Verdict
 from responder.domain.incident import Incident, IncidentEvent
 from responder.domain.matcher import parse_matcher
+from responder.domain.ordered import overridable
 from responder.domain.people import Suppression
 from responder.domain.plan import OnStepFailure, Plan, Step
 from responder.domain.rulebook import ApprovalTerms, Freeze, Response, Rulebook, Unanswered
 from responder.domain.target import WorkloadRef
 from responder.engine.orders import GuardsError
-from responder.errors import JournalUnavailableError, PermanentError, RefusedError
+from responder.engine.runner import StepRunner
+from responder.errors import InvalidInputError, JournalUnavailableError, PermanentError, RefusedError
 from tests.simulation.deeds import Deed, Scale
 from tests.simulation.test_people import ANN, ERRORS, LONG, SOON, asking, changed_rules, counting, happened, order, running
 from tests.simulation.test_plans import block, deed, parallel, scale, stage
@@ -394,3 +397,34 @@ async def test_a_stop_that_was_heard_just_before_the_failure_was_on_record_is_a_
         assert incident.status.value == "cancelled"
         assert on.scale.replicas == 3
         assert "tell" not in on.deed.story
+
+
+# --- orders ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("guard", ["readable", "single_flight", "owner", "hold", "object_hold", "version"])
+async def test_nobody_overrides(tmp_path: Path, guard: str) -> None:
+    async with running(tmp_path) as world:
+        with pytest.raises(InvalidInputError, match=f"nobody can override {guard}"):
+            await world.orders.force(order(override=(guard,)), ANN)
+        assert overridable([Verdict(guard, Outcome.REFUSE, "no")]) == []
+
+
+def test_the_longer_of_two_secrets_is_blanked_out_first(tmp_path: Path) -> None:
+    async def secrets_of() -> str:
+        async with a_world(tmp_path) as world:
+            await world.start()
+            runner = StepRunner(
+                desk=world.desk,
+                actions={},
+                workloads=None,  # type: ignore[arg-type]
+                ledger=world.database.ledger,
+                targets=dict,
+                look=None,  # type: ignore[arg-type]
+                note=None,  # type: ignore[arg-type]
+                clock=wall,
+                secrets=("hunter2", "hunter2-and-more"),
+            )
+            return runner._clean("the password is hunter2-and-more")
+
+    assert asyncio.run(secrets_of()) == "the password is [redacted]"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from responder.actions.kubernetes.registry import kubernetes_actions
-from responder.clients.kubernetes import KubernetesClient
+from responder.clients.kubernetes import DEPLOYMENTS, KubernetesClient
 from responder.domain.plan import Step
 from responder.domain.target import Mode
 from responder.errors import PermanentError
@@ -83,3 +83,31 @@ async def test_nothing_is_changed_in_observe_mode(sandbox: SandboxCluster, clien
         await world.alert("Errors")
         await world.incident("observed", "refused")
     assert replicas(sandbox) == 3
+
+
+CHANGES = {
+    "scale": DOWN,
+    "restart": Step("restart", "kubernetes.restart", {}),
+    "set_image": Step("image", "kubernetes.set_image", {"images": {"app": "shop/app:0.9"}}),
+    "delete_pods": Step("pods", "kubernetes.delete_pods", {"labels": {}}),
+}
+
+
+@pytest.mark.parametrize("step", CHANGES.values(), ids=CHANGES)
+async def test_an_object_that_keeps_us_away_is_not_changed_by(
+    step: Step, sandbox: SandboxCluster, client: KubernetesClient, tmp_path: Path
+) -> None:
+    annotations = {"responder.dev/hold": "ann is looking"}
+    item = await client.get(DEPLOYMENTS, "shop", "app")
+    test = {"op": "test", "path": "/metadata/uid", "value": item["metadata"]["uid"]}
+    add = {"op": "add", "path": "/metadata/annotations", "value": {**item["metadata"].get("annotations", {}), **annotations}}
+    await client.patch_json(DEPLOYMENTS, "shop", "app", [test, add])
+    before = await client.get(DEPLOYMENTS, "shop", "app")
+    async with a_world(tmp_path, rulebook(step)) as world:
+        await in_hands(world, client).start()
+        await world.alert("Errors")
+        refused = await world.incident("refused", "failed", "monitoring")
+        assert "on the object keeps Responder away: ann is looking" in refused.reason
+        assert refused.acted_at is None
+    after = await client.get(DEPLOYMENTS, "shop", "app")
+    assert after["spec"] == before["spec"]

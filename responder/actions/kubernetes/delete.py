@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from responder.actions.kubernetes.difference import difference
-from responder.actions.kubernetes.edit import insist
+from responder.actions.kubernetes.edit import check_hold, insist
 from responder.actions.kubernetes.parameters import REMAKEABLE, DeleteParameters
 from responder.actions.kubernetes.paths import Object, copied
 from responder.actions.kubernetes.place import Place, locate_object, noted_place
@@ -33,6 +33,7 @@ class Delete:
                 if not step.missing_ok:
                     raise NotFoundError(f"{place} does not exist")
                 return f"nothing to do: {place} does not exist"
+            await check_hold(self._client, place, found)
             await self._send(place, found["metadata"]["uid"], dry_run=True)
             intent = _intent(place, found)
             context.progress(f"about to delete {place}")

@@ -17,6 +17,7 @@ from responder.actions.kubernetes.difference import difference
 from responder.actions.kubernetes.paths import Object, changed, changes, values_at
 from responder.actions.kubernetes.place import Place, noted_place
 from responder.clients.kubernetes import KubernetesClient
+from responder.domain.guards import kept_away
 from responder.errors import NotFoundError, PermanentError, RefusedError, TemporaryError
 from responder.ports import StepContext
 
@@ -127,6 +128,16 @@ async def take_back(client: KubernetesClient, context: StepContext, *, subresour
     return await insist(context, attempt)
 
 
+async def check_hold(client: KubernetesClient, place: Place, item: Object | None = None) -> None:
+    """Before a step begins to change an object: what was begun is finished, or put back. item: None to read it.
+
+    Raises RefusedError when an annotation on it keeps Responder away.
+    """
+    found = item or await client.get(place.resource, place.namespace, place.name)
+    if reason := kept_away(found["metadata"].get("annotations") or {}):
+        raise RefusedError(f"{place}: {reason}")
+
+
 async def rehearse(client: KubernetesClient, place: Place, item: Object, values: Mapping[str, Any], subresource: str) -> Object:
     """The object as the server would make it."""
     try:
@@ -183,6 +194,7 @@ class _Edit:
         before = values_at(item, wish.values)
         if before == dict(wish.values):
             return Edited(f"nothing to do: {self._place} is like that already (asked to {wish.phrase})", None)
+        await check_hold(self._client, self._place, None if self._subresource else item)
         outcome = await rehearse(self._client, self._place, item, wish.values, self._subresource)
         after = values_at(outcome, wish.values)
         meta = item["metadata"]

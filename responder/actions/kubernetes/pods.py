@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from responder.actions.kubernetes.colours import is_ready
-from responder.actions.kubernetes.edit import insist
+from responder.actions.kubernetes.edit import check_hold, insist
 from responder.actions.kubernetes.parameters import DeletePodsParameters
 from responder.actions.kubernetes.paths import Object
 from responder.actions.kubernetes.place import Place, locate
@@ -30,6 +30,7 @@ class DeletePods:
             found = await self._chosen(step, place)
             if not found:
                 return f"nothing to do: no such pods of {place}"
+            await check_hold(self._client, place)
             pods = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in found}
             intent = {"stage": "write", "object": place.note(), "pods": pods}
             context.progress(f"about to delete {_listed(pods)}")
