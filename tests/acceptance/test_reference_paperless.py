@@ -18,9 +18,9 @@ import pytest_asyncio
 
 from tests.harness.cluster import GenuineCluster, shared_folder
 from tests.harness.postgres import Postgres, postgres_server
-from tests.harness.reference import Front, Json, Scene, outputs_of, scene, shipped, steps_of
+from tests.harness.reference import Front, Json, Scene, next_second, outputs_of, scene, shipped, steps_of
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("reference")]
+pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("reference-paperless")]
 
 APP, WORKERS = "paperless-maverick", "embedding-queue-workers"
 V1, V2, V3 = (f"paperless-maverick:v1.2.{number}" for number in (1, 2, 3))
@@ -106,11 +106,13 @@ def stage(tmp_path: Path, cluster: GenuineCluster, postgres: Postgres) -> Any:
     ) -> AsyncIterator[tuple[Scene, Team]]:
         namespace = await cluster.new_namespace("paperless")
         container = {"name": APP}
-        for images in (V1, V2, bad):
-            await cluster.deploy(namespace, APP, image=images, replicas=3, container=container)
-            if images != bad or "stuck" not in bad:
+        for app, workers in ((V1, V1), (V2, V2), (bad, V3)):
+            await cluster.deploy(namespace, APP, image=app, replicas=3, container=container)
+            await cluster.deploy(namespace, WORKERS, image=workers, replicas=2)
+            if "stuck" not in app:
                 await cluster.wait_available(namespace, APP)
-        await cluster.roll_out(namespace, WORKERS, V1, V2, V3, replicas=2)
+            await cluster.wait_available(namespace, WORKERS)
+            await next_second()
         team = Team(tmp_path, postgres, await postgres.new_database("paperless", SCHEMA))
 
         def rulebook(namespace: str, url: str) -> Json:
@@ -140,7 +142,7 @@ def stage(tmp_path: Path, cluster: GenuineCluster, postgres: Postgres) -> Any:
     return paperless
 
 
-# --- 1. emergency -------------------------------------------------------------------------------------------------------------
+# --- 1. emergency ----------------------------------------
 
 
 @pytest.mark.row("PM-A1", "PM-V1", "PM-T6")
@@ -160,7 +162,7 @@ async def test_an_emergency_takes_both_back_at_once_without_validation(stage: An
         await on.until_told("Critical production issue", "rollback-support@mataresit.com")
 
 
-# --- the automatic one --------------------------------------------------------------------------------------------------------
+# --- the automatic one ----------------------------------------
 
 
 @pytest.mark.row("PM-T2", "PM-V1", "PM-C1", "PM-R1", "PM-R3")
@@ -211,7 +213,7 @@ def memory(namespace: str) -> str:
     return "\n".join([*lines, ""])
 
 
-# --- 2. standard --------------------------------------------------------------------------------------------------------------
+# --- 2. standard ----------------------------------------
 
 
 @pytest.mark.row("PM-A2", "PM-A3", "PM-V2", "PM-V3")
@@ -248,7 +250,7 @@ async def test_a_named_version_with_a_backup_and_validation_before_and_after(sta
         assert "paperless-maverick-config" in kept
 
 
-# --- 3. the database ----------------------------------------------------------------------------------------------------------
+# --- 3. the database ----------------------------------------
 
 
 @pytest.mark.row("PM-A6", "PM-V4")
@@ -286,7 +288,7 @@ async def test_a_data_migration_is_taken_back_and_new_data_stays(stage: Any) -> 
         assert len(list(team.backups.iterdir())) == 1
 
 
-# --- 4. one part only ---------------------------------------------------------------------------------------------------------
+# --- 4. one part only ----------------------------------------
 
 
 @pytest.mark.row("PM-A4", "PM-R2")
@@ -375,7 +377,7 @@ async def secret_of(on: Scene) -> object:
     return next(one["data"] for one in await on.objects("secrets") if one["metadata"]["name"] == "paperless-maverick-secrets")
 
 
-# --- 5. when it does not go as it should ----------------------------------------------------------------------------------------
+# --- 5. when it does not go as it should ----------------------------------------
 
 
 @pytest.mark.row("PM-A8")

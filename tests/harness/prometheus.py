@@ -15,15 +15,27 @@ from tests.harness.program import Program, find_program
 
 
 class Prometheus:
-    """page: address of the metrics. alert: a rule as Prometheus writes it. alertmanagers: their addresses."""
+    """page: address of the metrics, labels: of all that is scraped there. alert: a rule as Prometheus writes it.
 
-    def __init__(self, folder: Path, *, page: str, alert: Mapping[str, Any], alertmanagers: Sequence[str]) -> None:
+    alertmanagers: their addresses.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        page: str,
+        alert: Mapping[str, Any],
+        alertmanagers: Sequence[str],
+        job: str = "application",
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
         program = find_program("prometheus", "prometheus")
         folder.mkdir(parents=True)
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         (folder / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "test", "rules": [dict(alert)]}]}))
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(_config(folder, page, alertmanagers)))
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(_config(folder, page, alertmanagers, job, labels or {})))
         command = [
             program,
             f"--config.file={folder / 'prometheus.yml'}",
@@ -67,11 +79,12 @@ class Prometheus:
             return False
 
 
-def _config(folder: Path, page: str, alertmanagers: Sequence[str]) -> dict[str, Any]:
+def _config(folder: Path, page: str, alertmanagers: Sequence[str], job: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    static = {"targets": [urlsplit(page).netloc], "labels": dict(labels)}
     return {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(folder / "rules.yml")],
-        "scrape_configs": [{"job_name": "application", "static_configs": [{"targets": [urlsplit(page).netloc]}]}],
+        "scrape_configs": [{"job_name": job, "static_configs": [static]}],
         "alerting": {
             "alertmanagers": [{"static_configs": [{"targets": [urlsplit(one).netloc for one in alertmanagers]}]}],
         },

@@ -62,9 +62,9 @@ def shipped(name: str, variables: Mapping[str, object], *, namespaces: Mapping[s
     for step in _steps(rulebook["plans"]):
         parameters = step.get("with", {})
         if step["uses"] in ("http.check", "prometheus.check"):
-            parameters["every"] = "100ms"
+            parameters["every"] = "100ms" if step["uses"] == "http.check" else "500ms"
         if "query" in parameters:
-            parameters["query"] = re.sub(r"\[\d+m\]", "[3s]", parameters["query"])
+            parameters["query"] = re.sub(r"\[\d+m\]", "[5s]", parameters["query"])
         if step["uses"] == "sleep":
             parameters["for"] = "200ms"
         if "backoff" in (step.get("retry") if isinstance(step.get("retry"), dict) else {}):
@@ -132,6 +132,7 @@ class Scene:
     page: StatuspageCatcher
     service: ResponderService
     kubernetes: KubernetesProxy
+    reports: Path
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     # --- what people and other systems do ---------------------------------------------------------------------------
@@ -241,6 +242,15 @@ class Scene:
         """All that Slack was told, as one text."""
         return "\n".join(json.dumps(one.payload, ensure_ascii=False) for one in self.slack.messages)
 
+    async def report_file(self, incident_id: str) -> tuple[str, str]:
+        """Name and text of the incident's report in RESPONDER_REPORTS_DIR."""
+
+        async def read() -> list[Path]:
+            return list(self.reports.glob(f"*{incident_id}.md"))
+
+        [path] = await self.until(read, bool, f"the report of {incident_id} is a file")
+        return path.name, path.read_text(encoding="utf-8")
+
     async def moments(self) -> list[str]:
         return [moment_of(one.payload) for one in self.slack.messages]
 
@@ -253,6 +263,11 @@ class Scene:
             return self.told()
 
         await self.until(read, lambda told: all(text in told for text in texts), f"Slack was told {texts}")
+
+
+async def next_second() -> None:
+    """The server's times are whole seconds: what is told apart by them has to be made in different ones."""
+    await asyncio.sleep(1.02 - datetime.now(UTC).microsecond / 1e6)
 
 
 def steps_of(incident: Json) -> dict[str, str]:
@@ -292,6 +307,7 @@ async def scene(
         settings = {
             "KUBECONFIG": str(kubernetes.write_kubeconfig(folder / "kubeconfig")),
             "RESPONDER_OPERATOR_TOKEN": OPERATOR_TOKEN,
+            "RESPONDER_REPORTS_DIR": str(folder / "reports"),
             "RESPONDER_ALLOWED_PROGRAMS": ",".join(programs_of(book)),
             **messengers(slack, page),
             **(environment or {}),
@@ -299,12 +315,19 @@ async def scene(
         if metrics is not None:
             text = metrics(namespace)
             front.pages["/metrics"] = lambda *_: PlainTextResponse(str(text), media_type="text/plain; version=0.0.4")
-            prometheus = Prometheus(folder / "prometheus", page=front.url, alert=_NEVER, alertmanagers=[])
-            settings["RESPONDER_PROMETHEUS_URL"] = (await stack.enter_async_context(prometheus)).url
+            prometheus = Prometheus(
+                folder / "prometheus", page=front.url, alert=_NEVER, alertmanagers=[], labels={"namespace": namespace}
+            )
+            await stack.enter_async_context(prometheus)
+            settings["RESPONDER_PROMETHEUS_URL"] = prometheus.url
         service = ResponderService(folder / "service", json.dumps(book), settings)
-        on = Scene(cluster, namespace, front, slack, page, service, kubernetes)
+        on = Scene(cluster, namespace, front, slack, page, service, kubernetes, folder / "reports")
         if prepare is not None:
             await prepare(on)
+        if metrics is not None:
+            scrapes = "count_over_time(up[30s])"
+            await on.until(lambda: prometheus.value(scrapes), lambda seen: seen is not None and seen >= 3, "three scrapes")
+        on.began = datetime.now(UTC)
         await stack.enter_async_context(service)
         try:
             yield on

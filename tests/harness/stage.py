@@ -23,7 +23,7 @@ GOOD, BAD = "shop/app:v1", "shop/app:v2"
 DEPLOYMENT = "app"
 COMPONENT = "component-of-the-shop"
 MOMENTS = ["opened", "acting", "recovered", "resolved"]
-_MARKS = {"🚨": "opened", "⏪": "acting", "🟢": "recovered", "✅": "resolved", "❌": "failed", "🔔": "notice"}
+_MARKS = {"🚨": "opened", "⏪": "acting", "🟢": "recovered", "✅": "resolved", "❌": "failed", "🔔": "notice", "✋": "waiting"}
 
 RULES = """
 version: 1
