@@ -266,4 +266,5 @@ def _environment() -> SandboxedEnvironment:
             return f"there is no {self._undefined_name!r}"
 
     # Plain text comes out, and each notifier escapes for its own service: escaping for HTML here would be shown to people.
-    return ImmutableSandboxedEnvironment(undefined=Missing, autoescape=False)
+    # The last line break stays: it is part of what a program reads.
+    return ImmutableSandboxedEnvironment(undefined=Missing, autoescape=False, keep_trailing_newline=True)

@@ -81,6 +81,10 @@ class TestWhatMayRun:
 
 
 class TestWhatItIsGiven:
+    async def test_the_last_line_break_of_its_input_arrives(self) -> None:
+        stage = Stage(inputs={"backup": "a"})
+        assert (await run({"run": ["sh", "-c", "wc -l"], "stdin": "{{ inputs.backup }}\n"}, stage)).endswith("1")
+
     @pytest.mark.parametrize(
         "hostile",
         ["$(id)", "`id`", "; rm -rf /", "a b", "'", '"', "\n", "--force", "{{ labels.pod }}", "../../etc", "*", "x" * 9000],
