@@ -59,8 +59,8 @@ class Postgres:
 
 
 @contextlib.asynccontextmanager
-async def postgres_server() -> AsyncIterator[Postgres]:
-    """Skips the test where PostgreSQL is not installed."""
+async def postgres_server(**settings: str) -> AsyncIterator[Postgres]:
+    """Skips the test where PostgreSQL is not installed. settings: of its configuration."""
     initdb, server = _program("initdb"), _program("postgres")
     find_program("psql", "postgresql-client")
     folder = Path(tempfile.mkdtemp(prefix="responder-postgres-"))  # pytest's own folders are closed to other users
@@ -69,11 +69,19 @@ async def postgres_server() -> AsyncIterator[Postgres]:
         data, password = folder / "data", folder / "password"
         password.write_text(PASSWORD)
         as_other = _as_other_user(folder)
-        make = [initdb, "--no-sync", f"--username={USER}", "--auth=scram-sha-256", f"--pwfile={password}", "--encoding=UTF8", "-D"]
+        make = [
+            initdb,
+            "--no-sync",
+            f"--username={USER}",
+            "--auth=scram-sha-256",
+            f"--pwfile={password}",
+            "--encoding=UTF8",
+            "-D",
+        ]
         await asyncio.to_thread(subprocess.run, [*as_other, *make, data], check=True, stdout=subprocess.DEVNULL, cwd=folder)
         quick = [f"-c{name}=off" for name in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum")]
         command = [*as_other, server, "-D", str(data), "-p", str(port), "-k", str(folder), "-c", "listen_addresses=127.0.0.1"]
-        program = Program([*command, *quick], folder / "log")
+        program = Program([*command, *quick, *(f"-c{name}={value}" for name, value in settings.items())], folder / "log")
         program.launch()
         found = Postgres(port, program)
         try:
