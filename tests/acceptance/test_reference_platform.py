@@ -183,6 +183,7 @@ async def deploy_broken(stage: Stage) -> str:
 @pytest.mark.row("NQ-V3")
 @pytest.mark.row("NQ-C1")
 @pytest.mark.row("NQ-R1")
+@pytest.mark.row("NQ-R2")
 async def test_the_stable_commit_runs_again_and_the_queues_go_on(stage: Stage) -> None:
     platform, service = stage.platform, stage.service
     good = await deploy_broken(stage)
@@ -212,6 +213,10 @@ async def test_the_stable_commit_runs_again_and_the_queues_go_on(stage: Stage) -
     assert output(incident, "projects-before").endswith("3")
     report = await service.report(incident["id"])
     assert "smoke tests passed" in report
+    sections = [line for line in report.splitlines() if line.startswith("##")]
+    for wanted in ("## Root cause", "## Timeline", "### What went well", "### Action items", "### Preventive measures"):
+        assert wanted in sections
+    assert "- [ ] Was the documentation accurate?" in report
 
     said = "\n".join(one.shown for one in stage.slack.messages)
     assert "[ACTION] Initiating rollback of platform" in said
