@@ -3,8 +3,8 @@
 python -m bench.runs [--alone 30] [--at-once 200]    # needs KUBEBUILDER_ASSETS and etcd
 
 The service runs in this process, on SQLite, as `serve` builds it. The moment of a write is when the request that changes a
-Deployment is handed to the client; the dry run before it does not count as the write, but takes part of the time. Beside it, in the
-same run: what the requests alone cost, one read of a target and one guarded dry run, made one after the other.
+Deployment is handed to the client; the dry run before it does not count as the write, but takes part of the time. Beside it, in
+the same run: what one read of a target costs with nothing else going on.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Writes:
 
         async def patch(client: KubernetesClient, *arguments: Any, **options: Any) -> Any:
             if not options.get("dry_run"):
-                writes.at.setdefault(next(one for one in arguments if isinstance(one, str) and one.startswith("app-")), wall_clock())
+                name = next(one for one in arguments if isinstance(one, str) and one.startswith("app-"))
+                writes.at.setdefault(name, wall_clock())
             return await writes._patch(client, *arguments, **options)
 
         KubernetesClient.patch_json = patch  # type: ignore[method-assign]

@@ -298,7 +298,7 @@ class StepContext:
     secrets: values that must never appear in the output.
     sleep: every wait of a step goes through it: it raises StoppedError when a person stopped the run, so a step ends there.
     mark_acted: awaited before the first byte of a rollback: the last look, then the version it replaces is marked as bad.
-    mark_changed: the same before any other change, without a word about versions; refuses when the target must not be changed now.
+    mark_changed: the same before any other change, without a word about versions; refuses when nothing must be changed now.
     declared: a declared target by name; raises RefusedError when there is none of that name.
     targets: every declared target by name.
     step: name of this step, unique in its plan.

@@ -27,8 +27,9 @@ _HEAD = """\
 
 Five teams wrote down how they roll back; each of the rulebooks under `rules/` automates one of these run books. This page is
 made by `scripts/reference_systems.py`: what a run book asks for, where the rulebook says so, and which automated run shows it.
-Runs under `tests/acceptance` are on the real parts (a genuine API server and controllers, Docker, PostgreSQL, SQLite, git, pm2 …) with
-the shipped rulebook, in which only places, times and `mode: armed` are changed (`tests/harness/reference.py` and `shipped.py`).
+Runs under `tests/acceptance` are on the real parts (a genuine API server and controllers, Docker, PostgreSQL, SQLite, git,
+pm2 …) with the shipped rulebook, in which only places, times and `mode: armed` are changed (`tests/harness/reference.py` and
+`shipped.py`).
 Rows that begin with T or D are decisions: `responder test rules/` shows them, with simulated time.
 """
 

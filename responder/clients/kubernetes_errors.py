@@ -58,7 +58,7 @@ class Call:
         return f"{self.verb} {self.resource}{name}{place}"
 
 
-def error_of_answer(call: Call, status: int, body: bytes, retry_after: str | None) -> ResponderError:
+def error_of_answer(call: Call, status: int, body: bytes, retry_after: str | None) -> ResponderError:  # noqa: PLR0911  a table
     """The error for an answer with status 400 or more."""
     answer = _status_object(body)
     message = f"{call}: {_message(answer)} ({status})"

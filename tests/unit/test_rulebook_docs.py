@@ -15,7 +15,8 @@ from responder.rulebook.loader import load_rulebook
 from responder.rulebook.schema import as_written
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = "\n".join((DOCS / name).read_text(encoding="utf-8") for name in ("rulebook.md", "commands.md", "targets-hosts.md", "notifications.md"))
+PAGES = ("rulebook.md", "commands.md", "targets-hosts.md", "notifications.md")
+PAGE = "\n".join((DOCS / name).read_text(encoding="utf-8") for name in PAGES)
 SNIPPETS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 

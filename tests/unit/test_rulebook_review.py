@@ -114,7 +114,7 @@ def test_check_prints_every_problem_to_stderr_and_fails(tmp_path: Path) -> None:
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
         f"{path}:2:1: unknown key `oops` "
-        "(known: `version`, `targets`, `notify`, `rules`, `plans`, `vars`, `hold`, `freeze`, `defaults`)",
+        "(known: `version`, `targets`, `notify`, `escalation`, `rules`, `plans`, `vars`, `hold`, `limits`, `freeze`, `defaults`)",
         f"{path}:3:8: rules: must be a list (`- item`)",
         "2 problems",
     ]
