@@ -263,9 +263,7 @@ async def test_couchdb_is_filled_from_the_chosen_backup_and_what_was_there_is_ke
 @pytest.mark.row("KP-A4")
 async def test_the_search_index_is_deleted_and_the_backend_fills_it_again(stage: Stage) -> None:
     stage.search.documents = ["nonsense"]
-    backend = stage.staging.docker(
-        "ps", "--filter", "label=com.docker.compose.service=backend", "--format", "{{.ID}} {{.Status}}"
-    )
+    backend = stage.staging.docker("ps", "--quiet", "--filter", "label=com.docker.compose.service=backend")
     begun = await stage.order("kompass-staging", "kompass-reindex-staging")
     incident = await closed(stage.service, begun["id"])
     assert incident["status"] == "resolved", stage.service.tail()
