@@ -39,7 +39,7 @@ READ = ["get deployments.apps", "list replicasets.apps", "list pods"]
         pytest.param(
             "kubernetes.scale",
             {"replicas": 0},
-            ["get deployments/scale.apps", "list horizontalpodautoscalers.autoscaling"],
+            ["get deployments.apps", "get deployments/scale.apps", "list horizontalpodautoscalers.autoscaling"],
             "update deployments/scale.apps",
             id="scale",
         ),
