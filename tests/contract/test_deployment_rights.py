@@ -15,6 +15,10 @@ from tests.harness.rollback import Intent, pin_of, workload_of
 
 GET = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}
 LIST = {"apiGroups": ["apps"], "resources": ["replicasets"], "verbs": ["list"]}
+OWNERS = [
+    {"apiGroups": ["argoproj.io"], "resources": ["rollouts"], "verbs": ["list"]},
+    {"apiGroups": ["flagger.app"], "resources": ["canaries"], "verbs": ["list"]},
+]
 PATCH = {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["patch"]}
 
 
@@ -60,7 +64,7 @@ async def test_a_viewer_of_the_sandbox_reads_but_does_not_write(tmp_path: Path) 
 
 
 async def test_the_least_rights_are_enough(genuine: GenuineCluster, tmp_path: Path) -> None:
-    """Reading pods would only add reasons; asking for Rollouts and Canaries needs no right where they don't exist."""
+    """Reading pods would only add reasons. Rollouts and Canaries are listed where they exist: other tests make them."""
     namespace = await genuine.new_namespace()
     await genuine.roll_out(namespace, "app", "shop/app:1.0")
     await genuine.deploy(namespace, "app", image="shop/app:1.1-bad")
