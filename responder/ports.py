@@ -267,6 +267,15 @@ class Inspectable(Protocol):
 
 
 @runtime_checkable
+class Stepwise(Protocol):
+    """A target whose rollback takes several writes, so that it can be cut off half-way."""
+
+    async def has_begun(self, pin: Pin) -> bool:
+        """Whether an earlier attempt of this very rollback changed something. Then it is finished, whatever the alert does."""
+        ...
+
+
+@runtime_checkable
 class Traceable(Protocol):
     """A target on which a trace of a rollback can be left for whoever looks at the object."""
 

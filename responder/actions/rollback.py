@@ -14,7 +14,7 @@ from responder.actions.parameters import RollbackParameters
 from responder.domain.own_changes import made_by, starting_from
 from responder.domain.version import Pin, RolloutPhase, Version
 from responder.errors import PermanentError, TemporaryError
-from responder.ports import StepContext, Traceable, Workload
+from responder.ports import StepContext, Stepwise, Traceable, Workload
 
 _POLLS = (timedelta(milliseconds=500),) * 20  # most rollouts end within these
 _LATER_POLL = timedelta(seconds=1)
@@ -28,6 +28,9 @@ class Rollback:
         workload = context.workload_of(target)
 
         async def before_write() -> None:
+            if cut_off:  # half a rollback is worse than a whole one: only observe mode keeps it from being finished
+                await context.mark_changed()
+                return
             await context.mark_acted()
             await context.record(_intent(pin, "patch"))
 
@@ -36,6 +39,7 @@ class Rollback:
             return await _rolled_out(workload, pin, context)
         made = made_by(context.incident, target)
         start = starting_from(pin, await workload.read(), made) if made else pin
+        cut_off = context.intent is not None and isinstance(workload, Stepwise) and await workload.has_begun(start)
         done = await workload.roll_back(start, before_write)
         context.progress(done)
         if isinstance(workload, Traceable):  # before the record: a crash in between leaves it to the next attempt

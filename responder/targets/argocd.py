@@ -22,6 +22,7 @@ from responder.targets import application
 from responder.targets.polling import poll
 from responder.targets.undo import insist, name_of
 
+SWITCHED_OFF_BY = "responder/incident"  # for which incident that was
 KEPT_SYNC = "responder/automated-sync"  # what automated sync was before Responder switched it off, as JSON
 _GLANCE_EVERY = timedelta(seconds=5)
 
@@ -71,6 +72,12 @@ class ArgoCdWorkload:
     async def roll_back(self, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> str:
         attempt = _Attempt(self._client, self._ref, pin, before_write)
         return await insist(pin, attempt.once)
+
+    async def has_begun(self, pin: Pin) -> bool:
+        """Automated sync was switched off for it, and still is."""
+        found = await self._get()
+        by = (found["metadata"].get("annotations") or {}).get(SWITCHED_OFF_BY)
+        return bool(by) and by == pin.incident and not application.is_automated(found)
 
     async def rollout(self, pin: Pin) -> RolloutStatus:
         found = await self._get()
@@ -156,7 +163,10 @@ class _Attempt:
 
     async def _switch_off(self, found: Application) -> Application:
         was = orjson.dumps(found["spec"]["syncPolicy"]["automated"], option=orjson.OPT_SORT_KEYS).decode()
-        change = {"metadata": {"annotations": {KEPT_SYNC: was}}, "spec": {"syncPolicy": {"automated": None}}}
+        change = {
+            "metadata": {"annotations": {KEPT_SYNC: was, SWITCHED_OFF_BY: self._pin.incident}},
+            "spec": {"syncPolicy": {"automated": None}},
+        }
         await self._client.patch(self._ref.application, self._ref.namespace, change)
         _log.info("automated_sync_switched_off", application=self._ref.application, was=was)
         found = await self._get()

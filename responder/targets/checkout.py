@@ -102,6 +102,11 @@ class CheckoutWorkload:
         _log.info("rolled_back", target=pin.target, commit=good, resumed_at=stage if ours else "")
         return f"{self._ref}: {pin.from_version.version} replaced by {pin.to_version.version}"
 
+    async def has_begun(self, pin: Pin) -> bool:
+        """The checkout keeps the stage it was at."""
+        ours, _ = _stage(await self._git.stage(), pin)
+        return ours
+
     async def rollout(self, pin: Pin) -> RolloutStatus:
         head = await self._git.head()
         if head != _sha(pin.to_version):

@@ -89,6 +89,19 @@ class ComposeWorkload:
         _log.info("rolled_back", target=pin.target, services=list(anew), tags=[references[name] for name in stale])
         return f"{self._ref}: {pin.from_version.version} replaced by {pin.to_version.version} ({', '.join(wanted)})"
 
+    async def has_begun(self, pin: Pin) -> bool:
+        """A tag was moved, or a container stopped or made anew."""
+        services = await self._engine.containers()
+        replaced, wanted = _images(pin.from_version), _changed(pin)
+        for name, image in wanted.items():
+            bad = replaced.get(name, "")
+            if (
+                not _all_run(services, name, bad)
+                or await self._engine.image_of(await self._reference(name, services, image, bad)) == image
+            ):
+                return True
+        return False
+
     async def rollout(self, pin: Pin) -> RolloutStatus:
         found = await self._engine.containers()
         wanted = _changed(pin)

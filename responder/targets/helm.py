@@ -119,6 +119,10 @@ class HelmWorkload:
         done = f"{self._ref}: {name_of(pin.from_version)} replaced by {name_of(pin.to_version)}"
         return "; ".join(part for part in (done, suspended) if part)
 
+    async def has_begun(self, pin: Pin) -> bool:
+        """Helm wrote down a revision that leads there."""
+        return self._is_ours((await self._list())[0], pin)
+
     async def rollout(self, pin: Pin) -> RolloutStatus:
         found = await self._list()
         latest = found[0]

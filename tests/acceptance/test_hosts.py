@@ -162,7 +162,6 @@ async def _runs(shop: Application, version: str) -> bool:
     return await shop.answers() == version
 
 
-@pytest.mark.xfail(reason="after a kill while it recreates, the run ends failed: an open defect", strict=False)
 async def test_a_compose_project_is_recreated_and_rolled_back_once(
     shop_in_docker: Shop, service_of: Callable[..., ResponderService]
 ) -> None:

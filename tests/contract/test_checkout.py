@@ -263,6 +263,7 @@ class TestCutOff:
     ) -> None:
         target = workload(shop)
         pin = await pin_to(target, "v1")
+        assert not await target.has_begun(pin)
         hold(shop)
         responder = another_responder(shop, pin)
         async with asyncio.timeout(30):
@@ -275,6 +276,7 @@ class TestCutOff:
         async with asyncio.timeout(30):
             while at_work(shop):  # noqa: ASYNC110 - a process sets no event
                 await asyncio.sleep(0.02)
+        assert await target.has_begun(pin)
         await target.roll_back(pin, Intent())
         assert (await rolled_out(target, pin)).phase is RolloutPhase.COMPLETE
         assert await shop.answers() == "v1"

@@ -296,6 +296,7 @@ class TestCutOff:
         ref = ComposeRef("shop", str(shop.folder), services=("web", "worker"))
         target = workload(shop, "web", "worker")
         pin = await pin_to(target, "v1")
+        assert not await target.has_begun(pin)
         responder = another_responder(shop, ref, pin)
         async with asyncio.timeout(30):
             while not reached(shop):
@@ -303,6 +304,7 @@ class TestCutOff:
                 await asyncio.sleep(0)
         responder.kill()
         responder.wait()
+        assert await target.has_begun(pin)
         await target.roll_back(pin, Intent())
         assert (await rolled_out(target, pin)).phase is RolloutPhase.COMPLETE
         assert shop.runs() == {"web": "web v1", "worker": "worker v1", "database": "database 11"}

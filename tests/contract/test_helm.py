@@ -107,8 +107,10 @@ async def test_a_rollback_that_was_cut_off_is_made_once_more(chart: Chart, workl
     await chart.deploy(image=image("1.0"))
     await chart.deploy(image=image("1.1"))
     pin = await pin_of(workload, "1.0")
+    assert not await workload.has_begun(pin)
     await chart.helm("rollback", "shop", "1")
     await change_status(chart, 3, "pending-rollback")
+    assert await workload.has_begun(pin)
 
     said = await workload.roll_back(pin, Intent())
 

@@ -59,7 +59,7 @@ class Stage:
             sleep=self._sleep,
             declared=lambda name: Target(name, WorkloadRef("shop", name), ()),
             record_of=lambda _name: None,
-            mark_changed=self._mark_acted,
+            mark_changed=self._mark_changed,
             targets=dict,
         )
 
@@ -73,6 +73,9 @@ class Stage:
 
     async def _mark_acted(self) -> None:
         self.story.append("mark acted")
+
+    async def _mark_changed(self) -> None:
+        self.story.append("mark changed")
 
     async def _sleep(self, duration: timedelta) -> None:
         assert duration > timedelta(0)
@@ -115,6 +118,17 @@ class FakeWorkload:
         raise NotImplementedError
 
 
+class FakeStepwise(FakeWorkload):
+    """Its rollback takes several writes. begun: an earlier attempt made some of them."""
+
+    def __init__(self, stage_story: Callable[[], list[str]], *states: RolloutStatus | Exception, begun: bool) -> None:
+        super().__init__(stage_story, *states)
+        self._begun = begun
+
+    async def has_begun(self, _pin: Pin) -> bool:
+        return self._begun
+
+
 PROGRESSING = RolloutStatus(RolloutPhase.PROGRESSING, "1 of 3 new pods available")
 COMPLETE = RolloutStatus(RolloutPhase.COMPLETE, "3 of 3 new pods available")
 FAILED = RolloutStatus(RolloutPhase.FAILED, "progress deadline exceeded")
@@ -150,6 +164,29 @@ class TestRollback:
         stage = on_stage(PROGRESSING, COMPLETE, done=True, intent=first.intents[0])
         await run("rollback", {}, stage, client)
         assert stage.story == ["record rollout"]
+
+    @pytest.mark.parametrize(
+        ("begun", "looks"),
+        [
+            pytest.param(True, ["mark changed"], id="half done: it is finished, without asking for the alert again"),
+            pytest.param(False, ["mark acted", "record patch"], id="cut off before its first byte: the last look again"),
+        ],
+    )
+    async def test_a_rollback_of_several_writes_that_was_cut_off(
+        self, client: httpx.AsyncClient, begun: bool, looks: list[str]
+    ) -> None:
+        first = on_stage(COMPLETE)
+        await run("rollback", {}, first, client)
+        stage = Stage(intent=first.intents[0])
+        stage.workload = FakeStepwise(lambda: stage.story, COMPLETE, begun=begun)
+        await run("rollback", {}, stage, client)
+        assert stage.story == [*looks, "patch to 1.4.2", "record rollout"]
+
+    async def test_a_first_attempt_always_takes_the_last_look(self, client: httpx.AsyncClient) -> None:
+        stage = Stage()
+        stage.workload = FakeStepwise(lambda: stage.story, COMPLETE, begun=True)
+        await run("rollback", {}, stage, client)
+        assert stage.story[0] == "mark acted"
 
     async def test_another_pin_than_the_one_written_down_is_refused_before_anything_is_done(
         self, client: httpx.AsyncClient

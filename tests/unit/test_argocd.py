@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from responder.clients.http import new_client
 from responder.domain.target import ArgoCdRef, Target
 from responder.domain.version import Owner, Pin, RolloutPhase
 from responder.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError, PermanentError, RefusedError
-from responder.targets.argocd import KEPT_SYNC, ArgoCdWorkload, ArgoCdWorkloads
+from responder.targets.argocd import KEPT_SYNC, SWITCHED_OFF_BY, ArgoCdWorkload, ArgoCdWorkloads
 from tests.harness.argocd import TOKEN, ArgoCd
 from tests.harness.rollback import Intent
 
@@ -61,7 +62,7 @@ async def test_history_is_the_list_of_deployments(workload: ArgoCdWorkload) -> N
 
 
 async def test_automated_sync_is_switched_off_and_kept_before_the_rollback(argo: ArgoCd, workload: ArgoCdWorkload) -> None:
-    pin = await pin_of(workload, SECOND)
+    pin = replace(await pin_of(workload, SECOND), incident="inc_1")
     order: list[str] = []
 
     async def before_write() -> None:
@@ -74,11 +75,22 @@ async def test_automated_sync_is_switched_off_and_kept_before_the_rollback(argo:
     assert [name for name, _ in argo.calls] == ["patch", "rollback"]
     assert argo.calls[1][1] == {"name": "shop", "id": 1, "prune": False}
     assert "automated" not in argo.application["spec"]["syncPolicy"]
-    assert argo.application["metadata"]["annotations"] == {KEPT_SYNC: '{"prune":true,"selfHeal":true}'}
+    assert argo.application["metadata"]["annotations"] == {
+        KEPT_SYNC: '{"prune":true,"selfHeal":true}',
+        SWITCHED_OFF_BY: "inc_1",
+    }
     assert said == (
         "argocd application shop: ccccccc (revision 2) is being replaced by bbbbbbb (revision 1); automated sync is off (it was"
         ' {"prune":true,"selfHeal":true}): switching it on deploys what Git says'
     )
+
+
+async def test_a_rollback_has_begun_once_automated_sync_was_switched_off_for_it(argo: ArgoCd, workload: ArgoCdWorkload) -> None:
+    pin = replace(await pin_of(workload, SECOND), incident="inc_1")
+    assert not await workload.has_begun(pin)
+    await workload.roll_back(pin, Intent())
+    assert await workload.has_begun(pin)
+    assert not await workload.has_begun(replace(pin, incident="inc_2")), "an earlier incident switched it off"
 
 
 async def test_the_rollback_is_over_when_it_was_synced_and_its_health_looked_at(argo: ArgoCd, workload: ArgoCdWorkload) -> None:
