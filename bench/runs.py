@@ -27,7 +27,8 @@ from responder.clients.kubernetes import KubernetesClient
 from responder.domain.target import Target, WorkloadRef
 from responder.settings import Settings
 from responder.targets.registry import build_workloads
-from responder.wiring import serving, wall_clock
+from responder.wiring.clock import wall_clock
+from responder.wiring.serving import serving
 from tests.harness.alertmanager import webhook_body
 from tests.harness.cluster import Cluster
 from tests.harness.control_plane import kubeconfig_for_tests

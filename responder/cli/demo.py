@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from responder.sandbox.shop import Shop
     from responder.sandbox.slack_catcher import SlackCatcher
     from responder.sandbox.statuspage_catcher import StatuspageCatcher
-    from responder.wiring import Service
+    from responder.wiring.service import Service
 
 _WITHIN = 90.0  # seconds for the whole story
 _LOOK_EVERY = 0.15  # seconds
@@ -95,7 +95,8 @@ async def _set_up(stack: AsyncExitStack, port: int, view: DemoView) -> _Stage:
     from responder.sandbox.statuspage_catcher import StatuspageCatcher
     from responder.settings import load_settings
     from responder.telemetry import set_up_logging
-    from responder.wiring import serving, wall_clock
+    from responder.wiring.clock import wall_clock
+    from responder.wiring.serving import serving
 
     folder = Path(tempfile.mkdtemp(prefix="responder-demo-"))
     log = stack.enter_context((folder / "service.log").open("w"))
@@ -145,7 +146,7 @@ def _image_of(deployment: Mapping[str, Any] | None) -> str | None:
 async def _tell(stage: _Stage, view: DemoView) -> dict[str, Any]:
     """The story; returns the closed incident."""
     from responder.sandbox.shop import BAD, GOOD, NAME, NAMESPACE
-    from responder.wiring import wall_clock
+    from responder.wiring.clock import wall_clock
 
     view.say(f"A pipeline deploys {GOOD} to {NAMESPACE}/{NAME} …")
     await stage.cluster.deploy(NAMESPACE, NAME, GOOD, replicas=3, change_cause="release 1.4.1")
@@ -208,7 +209,7 @@ async def _post(stage: _Stage, status: str, began: datetime, ended: datetime | N
 
 async def _look(stage: _Stage) -> Picture:
     """What the API says now."""
-    from responder.wiring import wall_clock
+    from responder.wiring.clock import wall_clock
 
     rules = [row for row in (await stage.http.get("/v1/rules")).json()["rules"] if row["state"] != "inactive"]
     listed = (await stage.http.get("/v1/incidents", params={"limit": 1})).json()["incidents"]

@@ -37,7 +37,7 @@ def serve() -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    from responder.wiring import serving
+    from responder.wiring.serving import serving
 
     loop = asyncio.get_running_loop()
     asked_early = asyncio.Event()

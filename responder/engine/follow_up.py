@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from datetime import timedelta
 
 from responder.domain.incident import Incident
 from responder.domain.rulebook import Rulebook
 from responder.engine.aftermath import Aftermath
 from responder.engine.desk import IncidentDesk
-from responder.engine.escalation import Escalator
+from responder.engine.escalation import HOLD_OFF, Escalator
 from responder.engine.watch import Pulse
 from responder.ports import Clock, Incidents
 
@@ -25,9 +26,16 @@ class FollowUp:
         has_cleared: Callable[[Incident], bool],
         pulse: Pulse,
         clock: Clock,
+        hold_off: timedelta = HOLD_OFF,
     ) -> None:
         self._escalator = Escalator(
-            desk=desk, incidents=incidents, rulebook=rulebook, configured=configured, has_cleared=has_cleared, clock=clock
+            desk=desk,
+            incidents=incidents,
+            rulebook=rulebook,
+            configured=configured,
+            has_cleared=has_cleared,
+            clock=clock,
+            hold_off=hold_off,
         )
         self._aftermath = Aftermath(desk=desk, incidents=incidents, has_cleared=has_cleared, pulse=pulse, clock=clock)
 

@@ -15,7 +15,8 @@ import httpx
 from pydantic import SecretStr
 
 from responder.settings import Settings
-from responder.wiring import Service, serving
+from responder.wiring.service import Service
+from responder.wiring.serving import serving
 from tests.harness.alertmanager import webhook_body
 from tests.harness.cluster import GenuineCluster, Object
 

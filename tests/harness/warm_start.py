@@ -94,7 +94,7 @@ def main() -> None:
     import kubernetes.aio.client  # noqa: F401
 
     import responder.cli.serve
-    import responder.wiring  # noqa: F401
+    import responder.wiring.serving  # noqa: F401
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
     sys.stdout.write("ready\n")

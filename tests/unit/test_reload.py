@@ -11,9 +11,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from responder import wiring
 from responder.settings import Settings
 from responder.web.tokens import Tokens
+from responder.wiring.service import Service
+from responder.wiring.serving import serving
 from tests.unit.web_parts import Parts, problem_of
 
 RULES = """\
@@ -35,7 +36,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 class Running:
-    def __init__(self, service: wiring.Service, http: httpx.AsyncClient, rules: Path) -> None:
+    def __init__(self, service: Service, http: httpx.AsyncClient, rules: Path) -> None:
         self.service, self.http, self.rules = service, http, rules
 
     async def alert(self, value: str = "0.07", name: str = "Errors") -> None:
@@ -64,7 +65,7 @@ async def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     rules = tmp_path / "rules.yaml"
     rules.write_text(RULES)
     settings = Settings(port=0, rules=rules, database_url=SecretStr(f"sqlite:///{tmp_path / 'responder.db'}"))
-    async with wiring.serving(settings) as service, httpx.AsyncClient(base_url=service.url) as http:
+    async with serving(settings) as service, httpx.AsyncClient(base_url=service.url) as http:
         yield Running(service, http, rules)
 
 

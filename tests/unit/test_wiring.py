@@ -11,9 +11,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from responder import wiring
 from responder.errors import JournalUnavailableError
 from responder.settings import Settings
+from responder.wiring import upkeep
+from responder.wiring.service import Server
+from responder.wiring.serving import serving
 
 RULES = """\
 version: 1
@@ -47,9 +49,9 @@ async def test_side_work_that_fails_is_tried_again_and_ends_nothing(settings: Se
             thrice.set()
         raise JournalUnavailableError("the database can't be used: disk I/O error") if calls[0] == 1 else KeyError("a bug")
 
-    monkeypatch.setattr(wiring, "count_open", fails)
-    monkeypatch.setattr(wiring, "_GAUGES_EVERY", timedelta(milliseconds=1))
-    async with wiring.serving(settings) as service, httpx.AsyncClient(base_url=service.url) as http:
+    monkeypatch.setattr(upkeep, "count_open", fails)
+    monkeypatch.setattr(upkeep, "_GAUGES_EVERY", timedelta(milliseconds=1))
+    async with serving(settings) as service, httpx.AsyncClient(base_url=service.url) as http:
         async with asyncio.timeout(10):
             await thrice.wait()
         assert (await http.get("/readyz")).status_code == 200
@@ -61,14 +63,14 @@ async def test_a_server_that_breaks_ends_the_service_with_its_error(settings: Se
     async def breaks(*_: Any, **__: Any) -> None:
         raise OSError("too many open files")
 
-    monkeypatch.setattr(wiring._Server, "serve", breaks)
+    monkeypatch.setattr(Server, "serve", breaks)
     with pytest.raises(OSError, match="too many open files"):
-        async with wiring.serving(settings) as service:
+        async with serving(settings) as service:
             await service.wait()
 
 
 async def test_a_full_disk_at_the_end_is_no_failure_of_the_service(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with wiring.serving(settings) as service:
+    async with serving(settings) as service:
 
         async def full(*_: Any) -> None:
             raise JournalUnavailableError("the database can't be used: disk full")
