@@ -25,7 +25,7 @@ from pydantic import SecretStr
 
 from responder.clients.kubernetes import KubernetesClient
 from responder.domain.target import Target, WorkloadRef
-from responder.settings import Settings
+from responder.settings.service import Settings
 from responder.targets.registry import build_workloads
 from responder.wiring.clock import wall_clock
 from responder.wiring.serving import serving

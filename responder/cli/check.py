@@ -14,7 +14,7 @@ from responder.domain.rulebook import Rulebook
 from responder.errors import RulebookError, SettingsError
 from responder.rulebook.loader import FileSummary, read_rulebook
 from responder.rulebook.review import review
-from responder.settings import prometheus_is_set, settings_from_environment
+from responder.settings.environment import prometheus_is_set, settings_from_environment
 
 _SHOWN = 4  # of those that need Prometheus
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import click
 
 from responder.errors import SettingsError
-from responder.settings import client_settings_from_environment
+from responder.settings.environment import client_settings_from_environment
 
 _WITHIN = 30.0  # seconds
 _EXIT_FAILED = 1

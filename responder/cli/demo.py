@@ -93,7 +93,7 @@ async def _set_up(stack: AsyncExitStack, port: int, view: DemoView) -> _Stage:
     from responder.sandbox.shop import NAME, NAMESPACE, Shop
     from responder.sandbox.slack_catcher import SlackCatcher
     from responder.sandbox.statuspage_catcher import StatuspageCatcher
-    from responder.settings import load_settings
+    from responder.settings.environment import load_settings
     from responder.telemetry import set_up_logging
     from responder.wiring.clock import wall_clock
     from responder.wiring.serving import serving

@@ -25,7 +25,7 @@ from responder.engine.value_track import ValueTracks
 from responder.errors import RulebookError, SettingsError
 from responder.ports import Entry
 from responder.rulebook.loader import load_rulebook
-from responder.settings import settings_from_environment
+from responder.settings.environment import settings_from_environment
 
 _FAILED = 1
 _PROGRESS_EVERY = 2_000  # entries

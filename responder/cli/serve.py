@@ -9,7 +9,8 @@ import signal
 import click
 
 from responder.errors import RulebookError, SettingsError
-from responder.settings import Settings, settings_from_environment
+from responder.settings.environment import settings_from_environment
+from responder.settings.service import Settings
 
 
 @click.command()

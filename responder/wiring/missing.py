@@ -8,7 +8,7 @@ import structlog
 
 from responder.domain.prometheus_users import prometheus_users
 from responder.domain.rulebook import DEFAULT_ROUTES, Rulebook
-from responder.settings import Settings
+from responder.settings.service import Settings
 
 _log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from responder.clients.programs import Programs
 from responder.clients.prometheus import NoPrometheus, PrometheusClient
 from responder.clients.ssh import SshOptions
 from responder.ports import Action, AlertLists, Prometheus, Workloads
-from responder.settings import Settings
+from responder.settings.service import Settings
 from responder.targets.registry import build_workloads
 from responder.wiring.clock import wall_clock
 

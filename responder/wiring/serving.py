@@ -11,7 +11,7 @@ from responder.actions.registry import PARAMETERS
 from responder.clients.http import new_client
 from responder.clients.kubernetes import KubernetesClient
 from responder.rulebook.loader import load_rulebook
-from responder.settings import Settings
+from responder.settings.service import Settings
 from responder.stores.database import open_database
 from responder.telemetry import build_metrics
 from responder.web.listener import listen

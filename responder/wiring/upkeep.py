@@ -10,7 +10,7 @@ import structlog
 
 from responder.domain.report import render_report
 from responder.engine.brain import Brain
-from responder.settings import Settings
+from responder.settings.service import Settings
 from responder.stores.database import Database
 from responder.stores.report_files import ReportFiles
 from responder.telemetry import Metrics

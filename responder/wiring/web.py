@@ -17,7 +17,7 @@ from responder.engine.guard_view import GuardView
 from responder.engine.proofs import proofs
 from responder.engine.readiness import Readiness
 from responder.notifiers.slack_api import ResponseUrls
-from responder.settings import Settings
+from responder.settings.service import Settings
 from responder.stores.database import Database
 from responder.telemetry import Metrics
 from responder.web.admission import SenderSecrets

@@ -24,7 +24,7 @@ from responder.domain.target import Target, WorkloadRef
 from responder.domain.version import RolloutPhase
 from responder.errors import ForbiddenError
 from responder.rulebook.loader import load_rulebook
-from responder.settings import load_settings
+from responder.settings.environment import load_settings
 from responder.targets.kubernetes import KubernetesWorkloads
 from tests.harness.cluster import GenuineCluster, Object, shared_folder
 from tests.harness.rollback import Intent, pin_of

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from responder.settings import Settings
+from responder.settings.service import Settings
 from responder.wiring.service import Service
 from responder.wiring.serving import serving
 from tests.harness.alertmanager import webhook_body

@@ -10,7 +10,8 @@ from responder.domain.rulebook import DEFAULT_ROUTES
 from responder.errors import SettingsError
 from responder.notifiers.registry import NOTIFIERS, build_notifiers
 from responder.rulebook.loader import NOTIFIERS as WORDS
-from responder.settings import Settings, load_settings
+from responder.settings.environment import load_settings
+from responder.settings.service import Settings
 
 SLACK = {"RESPONDER_SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T/B/x"}
 STATUSPAGE = {"RESPONDER_STATUSPAGE_API_KEY": "key", "RESPONDER_STATUSPAGE_PAGE_ID": "page"}

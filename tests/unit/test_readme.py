@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from responder.actions.registry import PARAMETERS
-from responder.domain.guards import Facts, judge
+from responder.domain.guards import NAMES
 from responder.rulebook.loader import load_rulebook
-from responder.settings import SECRETS, Settings
-from tests.unit.version_values import NOW, state, target, version
+from responder.settings.service import SECRETS, Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

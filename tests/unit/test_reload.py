@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from responder.settings import Settings
+from responder.settings.service import Settings
 from responder.web.tokens import Tokens
 from responder.wiring.service import Service
 from responder.wiring.serving import serving

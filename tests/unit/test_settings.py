@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from responder.errors import SettingsError
-from responder.settings import SECRETS, Settings, is_loopback, load_settings
+from responder.settings.combinations import is_loopback
+from responder.settings.environment import load_settings
+from responder.settings.service import SECRETS, Settings
 
 
 def problems_of(environ: Mapping[str, str]) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from responder.errors import JournalUnavailableError
-from responder.settings import Settings
+from responder.settings.service import Settings
 from responder.wiring import upkeep
 from responder.wiring.service import Server
 from responder.wiring.serving import serving

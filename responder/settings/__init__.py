@@ -1,0 +1,1 @@
+"""The environment as typed objects. The only package that reads it."""
