@@ -68,7 +68,7 @@ async def test_the_least_rights_are_enough(genuine: GenuineCluster, tmp_path: Pa
     namespace = await genuine.new_namespace()
     await genuine.roll_out(namespace, "app", "shop/app:1.0")
     await genuine.deploy(namespace, "app", image="shop/app:1.1-bad")
-    client = KubernetesClient(str(await genuine.limited_kubeconfig(namespace, [GET, LIST, PATCH], tmp_path)))
+    client = KubernetesClient(str(await genuine.limited_kubeconfig(namespace, [GET, LIST, PATCH, *OWNERS], tmp_path)))
     workload = workload_of(client, namespace)
     try:
         state = await genuine.until(workload.read, lambda state: len(state.history) == 2)

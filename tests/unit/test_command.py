@@ -126,7 +126,7 @@ class TestHowItEnds:
     async def test_it_is_on_record_before_it_begins_and_when_it_has_ended(self, tmp_path: Path) -> None:
         stage = Stage()
         assert await run({"run": append(tmp_path / "out", "done")}, stage)
-        assert stage.story == ["mark acted", "record begun", "record ended"]
+        assert stage.story == ["mark changed", "record begun", "record ended"]
 
     @pytest.mark.parametrize(
         ("expect", "problem"),

@@ -75,7 +75,7 @@ class TestSending:
     async def test_it_is_on_record_before_it_is_sent(self, client: httpx.AsyncClient, service: Service) -> None:
         stage = Stage()
         output = await send(client, {"url": f"{service.url}/queues/pause", "json": {"queue": "mail"}}, stage)
-        assert stage.story == ["mark acted", "record begun", "record ended"]
+        assert stage.story == ["mark changed", "record begun", "record ended"]
         assert service.sent() == ['POST /queues/pause {"queue":"mail"}']
         assert output == f"POST {service.url}/queues/pause answered 200: ok"
 
