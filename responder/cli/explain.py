@@ -10,6 +10,7 @@ import click
 
 from responder.cli.client import ServiceClient, pass_client
 from responder.cli.commands import AS_JSON, print_json
+from responder.domain.incident import FORCED
 from responder.domain.wording import one_line, spell_duration, spell_number
 
 _FAILED = 1
@@ -65,7 +66,8 @@ def explain(client: ServiceClient, incident_or_rule: str, as_json: bool) -> None
 def tell_incident(incident: Mapping[str, Any]) -> Iterator[str]:
     """incident: as `GET /v1/incidents/{id}` shows it."""
     where = f"about {incident['target']}" if incident["target"] else "about no declared target"
-    yield f"Incident {incident['id']} ({incident['severity']}) is {where}. The rule {incident['rule']} opened it."
+    by = "A person ordered it" if incident["rule"] == FORCED else f"The rule {incident['rule']} opened it"
+    yield f"Incident {incident['id']} ({incident['severity']}) is {where}. {by}."
     began, opened = _moment(incident["began_at"]), _moment(incident["opened_at"])
     if began is not None and opened is not None:
         later = spell_duration(max(opened - began, _NOTHING))
@@ -137,7 +139,8 @@ def tell_rule(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     first = rows[0]
     hold = "at once" if first["for"] == "0s" else f"when it has lasted for {first['for']}"
     plan = f" with the plan {first['plan']}" if first["plan"] else ""
-    answer = f"rolls back{plan}" if first["respond"] == "rollback" else "tells people"
+    answers = {"rollback": f"rolls back{plan}", "approve": f"asks people and, after a yes, rolls back{plan}"}
+    answer = answers.get(first["respond"], "tells people")
     yield f"The rule {first['rule']} ({first['severity']}) looks at {' and '.join(first['match'])}; it {answer} {hold}."
     for row in rows:
         if row["state"] == "inactive":

@@ -14,7 +14,7 @@ from responder.cli.client import ServiceClient
 from responder.cli.explain import tell_incident, tell_rule
 from responder.cli.main import cli
 from responder.domain.decision import Decision, DecisionKind
-from responder.domain.incident import Incident, IncidentEvent, IncidentStatus
+from responder.domain.incident import FORCED, Incident, IncidentEvent, IncidentStatus
 from responder.domain.matcher import parse_matcher
 from responder.domain.rule_state import GroupState, GroupView
 from responder.domain.rulebook import Response, Rule, Rulebook, Severity
@@ -74,6 +74,10 @@ def test_every_end_and_every_moment_before_it_has_its_sentence(status: IncidentS
     assert not text.splitlines()[-1].startswith(status.value)
 
 
+def test_what_a_person_ordered_was_opened_by_no_rule() -> None:
+    assert told(replace(REFUSED, rule=FORCED)).splitlines()[0] == "Incident inc_0001 (P1) is about shop. A person ordered it."
+
+
 def test_a_step_in_flight_is_told() -> None:
     assert "The step undo (rollback) is running." in told(an_incident())
 
@@ -112,8 +116,8 @@ def decision(number: int = 0, kind: DecisionKind = DecisionKind.WAIT, group: str
     return Decision(kind, NOW + timedelta(seconds=number), f"reason {number}", rule, group, "app")
 
 
-def rows(*views: GroupView, log: DecisionLog | None = None) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = rule_rows(Rulebook(rules=(RULE,)), views, log or DecisionLog())  # type: ignore[assignment]
+def rows(*views: GroupView, log: DecisionLog | None = None, rule: Rule = RULE) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = rule_rows(Rulebook(rules=(rule,)), views, log or DecisionLog())  # type: ignore[assignment]
     return found
 
 
@@ -127,6 +131,18 @@ def test_a_waiting_rule_says_what_it_sees_and_what_it_waits_for() -> None:
         "The latest decisions:",
         "  2026-03-01 12:00:00 UTC  wait: reason 0",
     ]
+
+
+@pytest.mark.parametrize(
+    ("response", "said"),
+    [
+        pytest.param(Response.ROLLBACK, "it rolls back with the plan back when", id="rolls back"),
+        pytest.param(Response.APPROVE, "it asks people and, after a yes, rolls back with the plan back when", id="asks first"),
+        pytest.param(Response.NOTIFY, "it tells people when", id="tells"),
+    ],
+)
+def test_a_rule_says_what_it_does(response: Response, said: str) -> None:
+    assert said in next(tell_rule(rows(rule=replace(RULE, response=response))))
 
 
 def test_a_rule_that_has_seen_nothing_is_inactive() -> None:
