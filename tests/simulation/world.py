@@ -20,26 +20,12 @@ from responder.domain.rulebook import Response, Rule, Rulebook, Severity
 from responder.domain.signal import Signal, SignalStatus
 from responder.domain.target import GuardSettings, Mode, Target, WorkloadRef
 from responder.domain.version import LedgerEntry, Pin, RolloutPhase, RolloutStatus, Version, WorkloadState
-from responder.engine.admission import Admission
-from responder.engine.aftermath import Aftermath
-from responder.engine.approvals import Approvals
+from responder.engine.assembly import EnginePorts, build_engine
 from responder.engine.brain import Brain
-from responder.engine.checkpoints import CheckpointKeeper
-from responder.engine.claims import Claims
-from responder.engine.commands import AuditLog, Commands
-from responder.engine.conductor import Conductor
+from responder.engine.commands import Commands
 from responder.engine.desk import IncidentDesk
-from responder.engine.escalation import Escalator
-from responder.engine.evaluator import Evaluator
-from responder.engine.facts import FactFinder
-from responder.engine.freezes import Freezes
-from responder.engine.last_look import LastLook
 from responder.engine.orders import Orders
 from responder.engine.preview import Previewer
-from responder.engine.restraint import Restraint
-from responder.engine.runner import StepRunner
-from responder.engine.second_look import SecondLook
-from responder.engine.watch import Pulse
 from responder.errors import RefusedError
 from responder.ports import Action, AlertLists, EntryKind, StepContext
 from responder.stores.database import Database, open_database
@@ -190,110 +176,30 @@ class World:
 
     async def start(self) -> None:
         database = self.database
-        pulse = Pulse()
-        look: SecondLook | None = None
-        if self.lists is not None:
-            look = SecondLook(self.lists, evaluator=lambda: brain.evaluator, rulebook=lambda: self.rules, clock=wall)
-        brain = Brain(
-            evaluator=Evaluator(self.rules),
-            digest=self.rules.digest,
-            journal=database.journal,
-            incidents=database.incidents,
-            pulse=pulse,
-            clock=wall,
-            vouched=look.vouched if look else None,
+        engine = build_engine(
+            EnginePorts(
+                journal=database.journal,
+                incidents=database.incidents,
+                outbox=database.outbox,
+                ledger=database.ledger,
+                people=database.people,
+                workloads=_Workloads({"app": self.workload, **self.others}),
+                actions=self._actions(),
+                rulebook=lambda: self.rules,
+                configured=self.configured,
+                clock=self.clock,
+                new_id=lambda now: f"inc_{int(now.timestamp() * 1e6)}_{next(self._numbers)}",
+                lists=self.lists,
+                secrets=("hunter2",),
+                hold_off=timedelta(milliseconds=100),
+            )
         )
-        desk = IncidentDesk(
-            incidents=database.incidents,
-            rulebook=lambda: self.rules,
-            clock=wall,
-            new_id=lambda now: f"inc_{int(now.timestamp() * 1e6)}_{next(self._numbers)}",
-            configured=self.configured,
-            on_outbox=lambda: None,
-            link_to=lambda _: "",
-            on_closed=lambda incident: checkpoints.note(incident),  # noqa: PLW0108 - made further down
-            on_changed=lambda incident, _: (escalator.note(incident), aftermath.note(incident), None)[-1],
-        )
-        approvals, restraint, claims = (
-            Approvals(desk=desk, pulse=pulse, clock=wall),
-            Restraint(database.people, Freezes(lambda: self.rules)),
-            Claims(),
-        )
-        workloads = _Workloads({"app": self.workload, **self.others})
-        facts = FactFinder(workloads, database.ledger, database.incidents, wall, look.before_acting if look else None)
-        runner = StepRunner(
-            desk=desk,
-            actions=self._actions(),
-            workloads=workloads,
-            ledger=database.ledger,
-            targets=lambda: self.rules.targets,
-            look=LastLook(
-                facts=facts,
-                targets=lambda: self.rules.targets,
-                still_firing=brain.still_firing,
-                clock=wall,
-                hold=lambda: restraint.hold,
-            ),
-            ask=approvals.ask_for_step,
-            hold=lambda: restraint.hold,
-            note=brain.note_rollback,
-            clock=wall,
-            secrets=("hunter2",),
-        )
-        admission = Admission(
-            desk=desk,
-            facts=facts,
-            approvals=approvals,
-            restraint=restraint,
-            claims=claims,
-            targets=lambda: self.rules.targets,
-            still_firing=brain.still_firing,
-            has_cleared=brain.has_cleared,
-            clock=wall,
-        )
-        conductor = Conductor(
-            desk=desk,
-            runner=runner,
-            admission=admission,
-            claims=claims,
-            has_cleared=brain.has_cleared,
-            pulse=pulse,
-            clock=wall,
-            goes_on=look.goes_on if look else None,
-        )
-        brain.employ(desk, conductor, restraint)
-        checkpoints = CheckpointKeeper(desk=desk, incidents=database.incidents, runner=runner, clock=self.clock)
-        escalator = Escalator(
-            desk=desk,
-            incidents=database.incidents,
-            rulebook=lambda: self.rules,
-            configured=self.configured,
-            has_cleared=brain.has_cleared,
-            clock=self.clock,
-            hold_off=timedelta(milliseconds=100),
-        )
-        aftermath = Aftermath(
-            desk=desk, incidents=database.incidents, has_cleared=brain.has_cleared, pulse=pulse, clock=self.clock
-        )
-        audit = AuditLog(database.people, wall)
-        self.commands = Commands(desk=desk, brain=brain, restraint=restraint, audit=audit, pulse=pulse, clock=wall)
-        self.orders = Orders(
-            desk=desk,
-            incidents=database.incidents,
-            brain=brain,
-            admission=admission,
-            restraint=restraint,
-            audit=audit,
-            rulebook=lambda: self.rules,
-            clock=wall,
-        )
-        self.previewer = Previewer(orders=self.orders, runner=runner, clock=wall)
-        await brain.note_start()
-        await brain.recover()
-        self.brain = brain
-        self.desk = desk
-        self._brain = asyncio.create_task(brain.run())
-        self._side = [asyncio.create_task(work()) for work in (checkpoints.run, escalator.run, aftermath.run)]
+        self.brain, self.desk = engine.brain, engine.desk
+        self.commands, self.orders, self.previewer = engine.commands, engine.orders, engine.previewer
+        await self.brain.note_start()
+        await self.brain.recover()
+        self._brain = asyncio.create_task(self.brain.run())
+        self._side = [asyncio.create_task(work()) for work in (engine.checkpoints.run, engine.follow_up.run)]
 
     def _actions(self) -> Mapping[str, Action]:
         return {**build_actions(new_client(), KubernetesClient()), "played": self.played, **self.actions}
