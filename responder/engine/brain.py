@@ -8,32 +8,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.incident import Incident
 from responder.domain.people import Suppression
-from responder.domain.rulebook import Response, Severity
+from responder.domain.rulebook import Response
 from responder.domain.signal import Signal, SignalStatus
 from responder.engine.conductor import Conductor
 from responder.engine.desk import IncidentDesk
 from responder.engine.endings import announce_end
 from responder.engine.evaluator import Evaluator
+from responder.engine.fold import UNREADABLE, Fold
 from responder.engine.old_news import Doubt, doubt_after
 from responder.engine.restraint import Restraint, Stay
+from responder.engine.runs import Runs
 from responder.engine.second_look import Place, places_of
 from responder.engine.watch import Pulse
 from responder.errors import JournalUnavailableError
 from responder.ports import Clock, Entry, EntryKind, Incidents, Journal
 
 _log = structlog.get_logger(__name__)
-_FOLD_BATCH = 250  # entries; in a storm each holds many deliveries
-_HEARD_WITHIN = 2000  # entries, looked through for the newest signals
 _SNAPSHOT_EVERY = 20_000  # signals and ticks
-_CATCH_UP_BATCH = 100  # entries folded for a new rulebook at a time: the live work gets its turn between two
-UNREADABLE = "unreadable_journal_entry"  # in the place of a rule's name
 _OURSELVES = "responder"  # source of what we write into the journal ourselves
 _RETRY_PAUSE = 1.0  # seconds, when the database can't be written
 
@@ -60,8 +58,7 @@ class Brain:
         on_recalled: Callable[[Decision], None] = lambda _: None,
         vouched: Callable[[Collection[Place]], Awaitable[Collection[Place]]] | None = None,
     ) -> None:
-        self._evaluator = evaluator
-        self._digest = digest
+        self._fold = Fold(evaluator, digest, journal)
         self._journal = journal
         self._incidents = incidents
         self._pulse = pulse
@@ -73,31 +70,27 @@ class Brain:
         self._is_folded = False
         self._is_up_to_date = False
         self._resumed = asyncio.Event()
-        self._position = 0
-        self._since_snapshot = 0
         self._missed: list[Decision] = []
-        self._last_heard: datetime | None = None  # when the newest signals on record came
         self._doubt: Doubt | None = None
-        self._runs: dict[str, asyncio.Task[None]] = {}
         self._turn_lock = asyncio.Lock()  # held while decisions are in hand
         self._desk: IncidentDesk | None = None
-        self._conductor: Conductor | None = None
+        self._runs: Runs | None = None
         self._restraint: Restraint | None = None
 
     def employ(self, desk: IncidentDesk, conductor: Conductor, restraint: Restraint) -> None:
         """Who acts on decisions, and what holds them back. Apart from the constructor because they ask the brain what fires."""
         self._desk = desk
-        self._conductor = conductor
+        self._runs = Runs(conductor, self._after_run)
         self._restraint = restraint
 
     @property
     def evaluator(self) -> Evaluator:
-        return self._evaluator
+        return self._fold.evaluator
 
     @property
     def position(self) -> int:
         """Id of the last journal entry folded."""
-        return self._position
+        return self._fold.position
 
     @property
     def is_folded(self) -> bool:
@@ -120,14 +113,14 @@ class Brain:
 
     def still_firing(self, incident: Incident) -> bool:
         """Whether any alert that this incident answers for is active now."""
-        return any(self._evaluator.is_active(rule, group) for rule, group in incident.groups)
+        return any(self._fold.evaluator.is_active(rule, group) for rule, group in incident.groups)
 
     def has_cleared(self, incident: Incident) -> bool:
         """Whether every alert of this incident is over. A missing number is no all-clear, nor is a rule that is gone."""
         if incident.order is not None and not incident.groups:
             return True  # a person's order needs no alert, and waits for none
-        known = [(rule, group) for rule, group in incident.groups if self._evaluator.knows(rule)]
-        return bool(known) and all(self._evaluator.is_calm(rule, group) for rule, group in known)
+        known = [(rule, group) for rule, group in incident.groups if self._fold.evaluator.knows(rule)]
+        return bool(known) and all(self._fold.evaluator.is_calm(rule, group) for rule, group in known)
 
     async def note_rollback(self, target: str) -> None:
         """Write into the journal that the target is about to be rolled back: rules may want it to settle."""
@@ -147,64 +140,35 @@ class Brain:
 
     async def recover(self) -> None:
         """Fold what is on record. Afterwards the state is what it would be had the process never stopped."""
-        missed: dict[str, Decision] = {}
-        snapshot = await self._journal.load_snapshot(self._digest)
-        if snapshot is not None:
-            snapshot = self._restore(*snapshot)
-        while entries := await self._journal.read(self._position, _FOLD_BATCH):
-            for decision in self._fold(entries):
-                self._on_recalled(decision)
-                if decision.kind is DecisionKind.RESPOND and (snapshot is not None or decision.rule == UNREADABLE):
-                    missed[decision.identity] = decision
-            await asyncio.sleep(0)
-        _log.info("journal_folded", position=self._position, from_snapshot=snapshot is not None)
-        if snapshot is None:
-            self._since_snapshot = _SNAPSHOT_EVERY  # without one, what fires and clears before a crash would not be told
-        await self._hear_the_newest()
-        self._missed = list(missed.values())
+        is_restored, self._missed = await self._fold.recall(self._on_recalled)
+        if not is_restored:
+            self._fold.unsaved = _SNAPSHOT_EVERY  # without one, what fires and clears before a crash would not be told
         self._is_folded = True
-
-    def _restore(self, position: int, body: bytes) -> tuple[int, bytes] | None:
-        try:
-            self._evaluator.restore(body)
-        except ValueError as error:
-            _log.warning("snapshot_unusable", error=str(error), consequence="the whole journal is folded")
-            return None
-        self._position = position
-        return position, body
-
-    async def _hear_the_newest(self) -> None:
-        """What the snapshot holds was heard too; its newest entry is still in the journal unless it is long gone."""
-        first = self._position
-        while self._last_heard is None and first > max(0, self._position - _HEARD_WITHIN):
-            first = max(0, first - _FOLD_BATCH)
-            entries = await self._journal.read(first, _FOLD_BATCH)
-            self._last_heard = next((entry.at for entry in reversed(entries) if entry.kind is EntryKind.SIGNALS), None)
 
     async def resume(self) -> None:
         """Act on what fires without an incident, and go on with what was open.
 
         In this order: under changed rules an alert may have another name, and must have joined before its incident asks for it.
         """
-        if self._conductor is None or self._restraint is None:
-            raise RuntimeError("the brain has no conductor")
+        if self._runs is None or self._restraint is None:
+            raise RuntimeError("the brain employs nobody")
         await self._restraint.load()
         self._doubt_old_news()
         unfinished = await self._incidents.list(open_only=True, limit=10_000)
         for incident in unfinished:
-            self._conductor.expect(incident)
+            self._runs.expect(incident)
         if self._doubt is not None and self._ask is not None:
-            fires = [(one.rule, one.group, one.target) for one in self._evaluator.firing()]
+            fires = [(one.rule, one.group, one.target) for one in self._fold.evaluator.firing()]
             vouched = await self._ask([*fires, *(place for one in unfinished for place in places_of(one))])
             self._doubt = replace(self._doubt, vouched=vouched)
-        firing = {decision.identity for decision in self._evaluator.firing()}
+        firing = {decision.identity for decision in self._fold.evaluator.firing()}
         for decision in self._missed:
             if decision.rule == UNREADABLE:
                 await self._handle([decision])
             elif decision.identity not in firing:
                 reason = f"fired and cleared while Responder was down: {decision.reason}"
                 await self._handle([decision._replace(response=Response.NOTIFY, reason=reason)])
-        await self._handle(self._evaluator.firing())
+        await self._handle(self._fold.evaluator.firing())
         for incident in unfinished:
             if self._doubt is not None and self._doubt.is_old_news(incident):
                 continue  # nothing was changed yet: led when the doubt ends
@@ -217,10 +181,10 @@ class Brain:
     # --- live ----------------------------------------------------------------------------------------------------
 
     def _doubt_old_news(self) -> None:
-        self._doubt = doubt_after(self._last_heard, self._clock())
-        if self._doubt is not None and self._last_heard is not None:
+        self._doubt = doubt_after(self._fold.last_heard, self._clock())
+        if self._doubt is not None and self._fold.last_heard is not None:
             until = self._doubt.until.isoformat()
-            _log.warning("long_silence", last_heard=self._last_heard.isoformat(), no_old_alert_is_acted_on_until=until)
+            _log.warning("long_silence", last_heard=self._fold.last_heard.isoformat(), no_old_alert_is_acted_on_until=until)
 
     def _is_doubted(self, decision: Decision) -> bool:
         return self._doubt is not None and self._doubt.covers(decision, self._clock())
@@ -229,7 +193,7 @@ class Brain:
         """Act on what was doubted and still fires."""
         if self._doubt is not None and self._clock() >= self._doubt.until:
             self._doubt = None
-            await self._handle(self._evaluator.firing())
+            await self._handle(self._fold.evaluator.firing())
             await self._durably(self._lead_all)
 
     async def run(self) -> None:
@@ -240,14 +204,15 @@ class Brain:
             while True:
                 await self._durably(self._turn)
         finally:
-            await self._stop_runs()
+            if self._runs is not None:
+                await self._runs.stop()
 
     async def _turn(self) -> None:
-        due = self._evaluator.next_due()
+        due = self._fold.evaluator.next_due()
         others = (self._doubt.until if self._doubt else None, self._restraint.next_due() if self._restraint else None)
         moments = [moment for moment in (due, *others) if moment is not None]
         wait = max(timedelta(0), min(moments) - self._clock()) if moments else None
-        entries = await self._journal.wait(self._position, wait)
+        entries = await self._journal.wait(self._fold.position, wait)
         if entries:
             async with self._turn_lock:
                 await self._take(entries)
@@ -259,23 +224,13 @@ class Brain:
 
     async def _take(self, entries: Sequence[Entry]) -> None:
         self._is_up_to_date = False
-        decisions = self._fold(entries)
+        decisions = self._fold.take(entries)
         self._on_folded(self._clock() - entries[-1].at)
         for decision in decisions:
             self._on_decision(decision)
         await self._handle(decisions)
         self._is_up_to_date = True
         await self._snapshot_if_due()
-
-    def _fold(self, entries: Iterable[Entry]) -> list[Decision]:
-        decisions: list[Decision] = []
-        for entry in entries:
-            decisions += _fold_one(self._evaluator, entry)
-            self._position = entry.id
-            self._since_snapshot += max(1, len(entry.signals))
-            if entry.kind is EntryKind.SIGNALS:
-                self._last_heard = entry.at
-        return decisions
 
     async def _handle(self, decisions: Iterable[Decision]) -> None:
         moved = False
@@ -328,7 +283,7 @@ class Brain:
         lifted, ending = await self._restraint.pass_time(self._clock())
         try:
             if lifted:
-                await self._handle(self._evaluator.firing())
+                await self._handle(self._fold.evaluator.firing())
         except BaseException:
             self._restraint.lift_again()
             raise
@@ -337,7 +292,7 @@ class Brain:
 
     async def _announce_end(self, suppression: Suppression) -> None:
         if self._desk is not None and self._restraint is not None:
-            firing = self._evaluator.firing()
+            firing = self._fold.evaluator.firing()
             await announce_end(suppression, firing, self._clock(), desk=self._desk, restraint=self._restraint)
 
     async def look_again(self) -> None:
@@ -354,31 +309,32 @@ class Brain:
 
     # --- other rules ---------------------------------------------------------------------------------------------
 
-    async def adopt(self, successor: Evaluator, digest: str, put_in_force: Callable[[], None]) -> None:
+    async def adopt(self, evaluator: Evaluator, digest: str, put_in_force: Callable[[], None]) -> None:
         """Have another rulebook's evaluator decide from here on: the same as a restart with it, without the stop.
 
-        What is on record is folded into the successor beside the live work; the present one decides meanwhile. What fires then is
+        What is on record is folded into it beside the live work; the present one decides meanwhile. What fires then is
         acted on unless it has its incident already, so nothing past happens twice. put_in_force: called right before that.
         Raises JournalUnavailableError, and nothing has changed, when the journal can't be read or is still being folded.
         """
         if not self._is_folded:
             raise JournalUnavailableError("the journal is still being folded", retry_after=timedelta(seconds=_RETRY_PAUSE))
-        folded = 0
-        while self._position - folded > _CATCH_UP_BATCH and (reached := await self._catch_up(successor, folded)) > folded:
-            folded = reached
+        successor = Fold(evaluator, digest, self._journal)
+        while not successor.is_near(self._fold):
+            if not await successor.catch_up(self._fold):
+                break
             await asyncio.sleep(0)
         async with self._turn_lock:
-            while (reached := await self._catch_up(successor, folded)) > folded:
-                folded = reached
+            while await successor.catch_up(self._fold):
+                pass
             put_in_force()
             answered: list[Incident] = []
             try:
                 # Alerts that have another name now join their incidents first: a run that asks meanwhile must find them firing.
-                for decision in successor.firing():
+                for decision in evaluator.firing():
                     if not self._is_doubted(decision):
                         await self._durably(lambda decision=decision: self._respond(decision, answered.append))  # type: ignore[misc]
             finally:
-                self._evaluator, self._digest, self._since_snapshot = successor, digest, _SNAPSHOT_EVERY
+                self._fold = successor.in_place_of(self._fold, unsaved=_SNAPSHOT_EVERY)
             for incident in answered:
                 self._lead(incident)
         self._pulse.beat()
@@ -390,67 +346,23 @@ class Brain:
         for incident in await self._incidents.list(open_only=True, limit=10_000):
             self._lead(incident)
 
-    async def _catch_up(self, successor: Evaluator, folded: int) -> int:
-        """Fold the next few entries that the present evaluator has folded; returns how far the successor is."""
-        for entry in await self._journal.read(folded, _CATCH_UP_BATCH):
-            if entry.id > self._position:
-                break
-            _fold_one(successor, entry)
-            folded = entry.id
-        return folded
-
     # --- runs ----------------------------------------------------------------------------------------------------
 
     def _lead(self, incident: Incident) -> None:
-        """See to it that somebody leads this incident: it may have been opened by an attempt that looked as if it had failed."""
-        if self._conductor is None:
-            raise RuntimeError("the brain has no conductor")
-        if incident.id in self._runs:
-            return
-        task = asyncio.create_task(self._conduct(self._conductor, incident.id), name=f"run {incident.id}")
-        self._runs[incident.id] = task
-        task.add_done_callback(lambda ended: self._let_go(incident.id, ended))
+        if self._runs is None:
+            raise RuntimeError("the brain employs nobody")
+        self._runs.lead(incident)
 
-    async def _conduct(self, conductor: Conductor, incident_id: str) -> None:
-        await conductor.conduct(incident_id)
+    async def _after_run(self) -> None:
         if self._restraint is not None and self._restraint.is_lifted:  # it was put off, and what had joined it was not meant
             await self._durably(self.look_again)
 
-    def _let_go(self, incident_id: str, run: asyncio.Task[None]) -> None:
-        self._runs.pop(incident_id, None)
-        if not run.cancelled() and (error := run.exception()) is not None:
-            _log.error("run_lost", incident=incident_id, exc_info=error)  # led again at the next decision that joins, or start
-
     async def _snapshot_if_due(self) -> None:
-        if self._since_snapshot >= _SNAPSHOT_EVERY:
+        if self._fold.unsaved >= _SNAPSHOT_EVERY:
             await self.snapshot()
 
     async def snapshot(self) -> None:
         """Keep the state, so that the next start is short and old entries may go. It waits while decisions are in hand."""
         if not self._is_up_to_date:
             return
-        self._since_snapshot = 0
-        await self._journal.save_snapshot(self._position, self._digest, self._evaluator.snapshot())
-
-    async def _stop_runs(self) -> None:
-        tasks = list(self._runs.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _fold_one(evaluator: Evaluator, entry: Entry) -> list[Decision]:
-    """Fold an entry. One that breaks the evaluator is told and passed over: it would break every start after this one, too."""
-    if entry.kind is EntryKind.UNREADABLE:
-        _log.error("entry_unreadable", entry=entry.id, consequence="it is passed over")
-        reason = f"entries of the journal can't be read, {entry.id} among them: from a newer version of Responder, or damaged"
-        day = f"entries of {entry.at:%Y-%m-%d}"  # told once for all of them
-        lost = Decision(DecisionKind.RESPOND, entry.at, reason, UNREADABLE, day, severity=Severity.P1)
-        return [*evaluator.tick(entry.at), lost]
-    try:
-        return evaluator.fold(entry)
-    except Exception as error:  # noqa: BLE001 (the entry's boundary: all later alerts are behind it)
-        _log.exception("entry_unreadable", entry=entry.id, entry_kind=entry.kind.value)
-        names = ", ".join(sorted({signal.labels.get("alertname", signal.key) for signal in entry.signals}))[:300]
-        reason = f"journal entry {entry.id} can't be evaluated ({type(error).__name__}): a person must look at {names or 'it'}"
-        return [Decision(DecisionKind.RESPOND, entry.at, reason, UNREADABLE, f"entry {entry.id}", severity=Severity.P1)]
+        await self._fold.save()
