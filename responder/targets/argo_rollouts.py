@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +16,13 @@ import structlog
 
 from responder.clients.kubernetes import DEPLOYMENTS, REPLICA_SETS, KubernetesClient, Resource, retry_for_ever
 from responder.domain.target import OnOwner, Target, WorkloadRef
-from responder.domain.version import Pin, RolloutPhase, RolloutStatus, WorkloadState
+from responder.domain.version import Owner, Pin, RolloutPhase, RolloutStatus, WorkloadState
 from responder.errors import ConflictError, NotFoundError, RefusedError, TemporaryError
 from responder.ports import Clock
-from responder.targets import flux, rollout
 from responder.targets import revision as kept
+from responder.targets import rollout
 from responder.targets import template as templates
+from responder.targets.flux import Suspension
 from responder.targets.owners import ROLLOUTS, owners_on
 from responder.targets.revision import Revision, selector_text
 from responder.targets.rollout import Seen
@@ -41,6 +42,7 @@ class RolloutWorkload:
         self._ref = ref
         self._clock = clock
         self._access = _Access(client, ref)
+        self._suspends = target.on_owner is OnOwner.SUSPEND
 
     async def read(self) -> WorkloadState:
         seen = await self._access.look()
@@ -63,8 +65,17 @@ class RolloutWorkload:
         )
 
     async def roll_back(self, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> str:
-        attempt = _Attempt(self._client, self._access, pin, before_write=before_write, prepare=self._prepare)
-        return await insist(pin, attempt.once)
+        flux = Suspension(self._client, pin.incident)
+
+        async def prepare(holder: dict[str, Any]) -> str:
+            return await flux.begin(owners_on(holder)) if self._suspends else ""
+
+        attempt = _Attempt(self._client, self._access, pin, before_write=before_write, prepare=prepare)
+        return await flux.told(insist(pin, attempt.once), self._to_suspend)
+
+    async def has_begun(self, pin: Pin) -> bool:
+        """Flux was suspended for it, and still is."""
+        return self._suspends and bool(await Suspension(self._client, pin.incident).stands(await self._to_suspend()))
 
     async def rollout(self, pin: Pin) -> RolloutStatus:
         seen = await self._access.look()
@@ -110,10 +121,8 @@ class RolloutWorkload:
             _log.info("promoted_in_full", target=pin.target, revision=target.version.revision)
         return True
 
-    async def _prepare(self, holder: dict[str, Any]) -> str:
-        if self._target.on_owner is not OnOwner.SUSPEND:
-            return ""
-        return await flux.suspend(self._client, owners_on(holder))
+    async def _to_suspend(self) -> Sequence[Owner]:
+        return owners_on((await self._access.look()).holder) if self._suspends else ()
 
 
 class _Access:

@@ -17,10 +17,10 @@ from responder.clients.kubernetes import SECRETS, KubernetesClient
 from responder.clients.program_output import Finished
 from responder.clients.programs import Programs, failure
 from responder.domain.target import HelmRef, OnOwner, Target, WorkloadRef
-from responder.domain.version import Pin, RolloutPhase, RolloutStatus, WorkloadState
+from responder.domain.version import Owner, Pin, RolloutPhase, RolloutStatus, WorkloadState
 from responder.errors import InvalidInputError, NotFoundError, PermanentError, RefusedError
 from responder.ports import Clock
-from responder.targets import flux
+from responder.targets.flux import Suspension
 from responder.targets.helm_release import DEPLOYED, FAILED, PENDING_ROLLBACK, SUPERSEDED, Contents, Release, contents_of, decode
 from responder.targets.kubernetes import KINDS
 from responder.targets.polling import poll
@@ -96,6 +96,10 @@ class HelmWorkload:
         )
 
     async def roll_back(self, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> str:
+        flux = Suspension(self._client, pin.incident)
+        return await flux.told(self._roll_back(pin, before_write, flux), self._to_suspend)
+
+    async def _roll_back(self, pin: Pin, before_write: Callable[[], Awaitable[None]], flux: Suspension) -> str:
         found = await self._list()
         if self._uid(found) != pin.uid:
             raise RefusedError(f"{self._ref} was uninstalled and installed anew since the rollback was decided")
@@ -112,16 +116,21 @@ class HelmWorkload:
             raise PermanentError(f"{self._ref}: {name_of(pin.to_version)} is gone (history limit)")
         await self._releases.helm(["version", "--short"], timedelta(seconds=30))  # not installed: say so before the intent
         await before_write()
-        suspended = ""
-        if self._target.on_owner is OnOwner.SUSPEND:
-            suspended = await flux.suspend(self._client, (await self._releases.contents(latest)).owners)
+        suspended = await flux.begin(await self._to_suspend())
         await self._run(target, pin)
         done = f"{self._ref}: {name_of(pin.from_version)} replaced by {name_of(pin.to_version)}"
         return "; ".join(part for part in (done, suspended) if part)
 
     async def has_begun(self, pin: Pin) -> bool:
-        """Helm wrote down a revision that leads there."""
-        return self._is_ours((await self._list())[0], pin)
+        """Flux was suspended for it, or Helm wrote down a revision that leads there."""
+        if self._is_ours((await self._list())[0], pin):
+            return True
+        return bool(await Suspension(self._client, pin.incident).stands(await self._to_suspend()))
+
+    async def _to_suspend(self) -> Sequence[Owner]:
+        if self._target.on_owner is not OnOwner.SUSPEND:
+            return ()
+        return (await self._releases.contents((await self._list())[0])).owners
 
     async def rollout(self, pin: Pin) -> RolloutStatus:
         found = await self._list()

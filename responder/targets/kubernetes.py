@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +13,13 @@ from responder.domain.target import OnOwner, Target, WorkloadRef
 from responder.domain.version import Owner, Pin, RolloutPhase, RolloutStatus, WorkloadState
 from responder.errors import InvalidInputError, NotFoundError
 from responder.ports import Clock, Workload
-from responder.targets import eviction, flux
+from responder.targets import eviction
 from responder.targets import revision as kept
 from responder.targets import template as templates
 from responder.targets.argo_rollouts import RolloutWorkload
 from responder.targets.controller_revisions import DAEMON, STATEFUL
 from responder.targets.deployment import Deployments
+from responder.targets.flux import Suspension
 from responder.targets.kinds import Kind
 from responder.targets.owners import owners_on, owners_pointing_at
 from responder.targets.revision import Revision
@@ -100,8 +101,19 @@ class TemplateWorkload:
         return state, known
 
     async def roll_back(self, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> str:
-        undo = Undo(self._client, self._kind, self._ref, pin, before_write=before_write, prepare=self._prepare, clock=self._clock)
-        return await insist(pin, undo.attempt)
+        flux = Suspension(self._client, pin.incident)
+
+        async def prepare(found: dict[str, Any]) -> str:
+            return await flux.begin(self._suspended(found))
+
+        undo = Undo(self._client, self._kind, self._ref, pin, before_write=before_write, prepare=prepare, clock=self._clock)
+        return await flux.told(insist(pin, undo.attempt), self._to_suspend)
+
+    async def has_begun(self, pin: Pin) -> bool:
+        """Flux was suspended for it, and still is."""
+        if self._target.on_owner is not OnOwner.SUSPEND:
+            return False
+        return bool(await Suspension(self._client, pin.incident).stands(await self._to_suspend()))
 
     async def rollout(self, pin: Pin) -> RolloutStatus:
         found = await self._get()
@@ -128,10 +140,12 @@ class TemplateWorkload:
                 if state is not None:
                     yield state
 
-    async def _prepare(self, found: dict[str, Any]) -> str:
-        if self._target.on_owner is not OnOwner.SUSPEND:
-            return ""
-        return await flux.suspend(self._client, owners_on(found))
+    def _suspended(self, found: dict[str, Any]) -> Sequence[Owner]:
+        """The owners that are to be suspended before a change."""
+        return owners_on(found) if self._target.on_owner is OnOwner.SUSPEND else ()
+
+    async def _to_suspend(self) -> Sequence[Owner]:
+        return self._suspended(await self._get()) if self._target.on_owner is OnOwner.SUSPEND else ()
 
     async def _read_if_there(self) -> WorkloadState | None:
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from responder.clients.kubernetes import KubernetesClient
 from responder.domain.guard import Outcome
 from responder.domain.ownership import judge_owners
 from responder.domain.target import OnOwner, Target, WorkloadRef
-from responder.domain.version import Owner, RolloutPhase
-from responder.errors import ForbiddenError, RefusedError
+from responder.domain.version import Owner, Pin, RolloutPhase
+from responder.errors import ForbiddenError, PermanentError, RefusedError
 from responder.targets.kubernetes import TemplateWorkload
 from tests.harness.cluster import GenuineCluster
 from tests.harness.custom_resources import HELM_RELEASES, KUSTOMIZATIONS, define
@@ -143,6 +144,53 @@ async def test_a_reconciliation_under_way_is_waited_for(client: KubernetesClient
 
     assert "is suspended" in await rolling
     assert await image(flux) == "shop/app:1.0"
+
+
+async def cut_off(workload: TemplateWorkload, flux: Flux, incident: str) -> Pin:
+    """Killed between the suspension and the change itself."""
+    reconciling = {"status": {"conditions": [{"type": "Reconciling", "status": "True"}]}}
+    await flux.keepers.change("shop", reconciling, "status")
+    pin = replace(await pin_of(workload, "1.0"), incident=incident)
+    rolling = asyncio.create_task(workload.roll_back(pin, Intent()))
+    await flux.cluster.until(lambda: flux.keepers.get("shop"), lambda keeper: keeper["spec"].get("suspend"))
+    rolling.cancel()
+    await asyncio.gather(rolling, return_exceptions=True)
+    await flux.keepers.change("shop", {"status": {"conditions": []}}, "status")
+    assert await image(flux) == "shop/app:1.1"
+    return pin
+
+
+async def test_what_was_cut_off_after_the_suspension_has_begun_and_is_finished(client: KubernetesClient, flux: Flux) -> None:
+    workload = app(client, flux, OnOwner.SUSPEND)
+    assert not await workload.has_begun(replace(await pin_of(workload, "1.0"), incident="inc_1"))
+
+    pin = await cut_off(workload, flux, "inc_1")
+
+    assert (await flux.keepers.get("shop"))["metadata"]["annotations"] == {"responder.dev/suspended-for": "inc_1"}
+    assert await workload.has_begun(pin)
+    assert not await workload.has_begun(replace(pin, incident="inc_2")), "it was another incident's"
+    assert "is suspended: resuming it deploys what Git says" in await workload.roll_back(pin, Intent())
+    assert await image(flux) == "shop/app:1.0"
+
+
+async def test_what_a_person_has_suspended_is_no_beginning_of_ours(client: KubernetesClient, flux: Flux) -> None:
+    workload = app(client, flux, OnOwner.SUSPEND)
+    await flux.keepers.change("shop", {"spec": {"suspend": True}})
+
+    assert not await workload.has_begun(replace(await pin_of(workload, "1.0"), incident="inc_1"))
+
+
+async def test_what_fails_after_a_cut_off_suspension_says_that_it_stays(client: KubernetesClient, flux: Flux) -> None:
+    workload = app(client, flux, OnOwner.SUSPEND)
+    pin = await cut_off(workload, flux, "inc_1")
+    await flux.cluster.deploy(flux.namespace, "app", image="shop/app:1.2")
+
+    with pytest.raises(
+        PermanentError, match=r"changed by somebody else.*; \w+ \S+/shop is suspended: resuming it deploys"
+    ) as caught:
+        await workload.roll_back(pin, Intent())
+
+    assert not isinstance(caught.value, RefusedError), "something was changed"
 
 
 async def test_a_keeper_that_is_not_there_is_refused(client: KubernetesClient, flux: Flux) -> None:
