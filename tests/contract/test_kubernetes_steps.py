@@ -642,6 +642,28 @@ class TestWhatMayBeChanged:
         assert (await cluster.get(stage.namespace, "app"))["metadata"]["generation"] == before
         assert stage.intents == {}
 
+    async def test_an_object_with_the_holds_annotation_is_left_alone(self, cluster: Cluster, stage: StepStage) -> None:
+        """By the steps too that do not edit an object's fields."""
+        hold = {"metadata": {"annotations": {"responder.dev/hold": "ann is looking"}}}
+        settings = await config_map(cluster, stage.namespace, colour="blue")
+        await stage.run("kubernetes.snapshot", TestSnapshotAndRestore.on(stage), step="keep")
+        await change(cluster, settings, {"data": {"colour": "red"}, **hold})
+        await cluster.change(stage.namespace, "app", hold)
+        stage.intents.clear()
+        stage.story.clear()
+        manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": stage.namespace, "name": "settings"}}
+        steps: dict[str, dict[str, Any]] = {
+            "kubernetes.apply": {"manifest": {**manifest, "data": {"colour": "green"}}, "force": True},
+            "kubernetes.restore": TestSnapshotAndRestore.on(stage, force=True),
+            "kubernetes.job": TestJob.job(stage),
+        }
+        for uses, parameters in steps.items():
+            with pytest.raises(RefusedError, match="keeps Responder away: ann is looking"):
+                await stage.run(uses, parameters, step=uses)
+        assert stage.story == []
+        assert (await read(cluster, settings))["data"] == {"colour": "red"}
+        await stage.run("kubernetes.job", TestJob.job(stage, changes=False), step="check")
+
     async def test_an_object_made_anew_is_another_object(self, cluster: Cluster, stage: StepStage) -> None:
         await stage.run("kubernetes.pause", {})
         await cluster.delete(stage.namespace, "app")

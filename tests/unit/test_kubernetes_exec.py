@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from responder.clients.kubernetes import KubernetesClient
-from responder.errors import ForbiddenError, PermanentError, TemporaryError
+from responder.errors import ForbiddenError, PermanentError, RefusedError, TemporaryError
 from tests.harness.steps import Killed, StepStage
 
 OK = json.dumps({"status": "Success"}).encode()
@@ -35,6 +35,7 @@ class Played:
         self.pods = [pod("app-2"), pod("app-1"), pod("app-0", ready=False)]
         self.program: Callable[[web.WebSocketResponse], Awaitable[None]] = self.says((1, b"done\n"), (3, OK))
         self.refusal: int | None = None
+        self.annotations: dict[str, str] = {}
         self.asked: list[tuple[str, list[tuple[str, str]]]] = []
 
     @staticmethod
@@ -47,7 +48,7 @@ class Played:
 
     async def deployment(self, _: web.Request) -> web.Response:
         spec = {"selector": {"matchLabels": {"app": "app"}}}
-        return web.json_response({"metadata": {"name": "app", "uid": "u"}, "spec": spec})
+        return web.json_response({"metadata": {"name": "app", "uid": "u", "annotations": self.annotations}, "spec": spec})
 
     async def listed(self, _: web.Request) -> web.Response:
         return web.json_response({"metadata": {}, "items": self.pods})
@@ -106,6 +107,21 @@ async def test_an_argument_list_in_a_ready_pod(played: Played, stage: StepStage)
     assert ("container", "main") in query
     assert stage.story == ["mark", "record write"]
     assert stage.shown == ["about to run sh in container main of pod app-1"]
+
+
+@pytest.mark.parametrize("on_pod", [False, True], ids=["on the workload", "on the pod"])
+async def test_an_annotation_keeps_us_away_but_for_a_check(played: Played, stage: StepStage, on_pod: bool) -> None:
+    hold = {"responder.dev/hold": "ann is looking"}
+    if on_pod:
+        played.pods[1]["metadata"]["annotations"] = hold
+    else:
+        played.annotations = hold
+
+    with pytest.raises(RefusedError, match="keeps Responder away: ann is looking"):
+        await stage.run("kubernetes.exec", ARGV)
+
+    assert (played.asked, stage.story) == ([], [])
+    assert "succeeded" in await stage.run("kubernetes.exec", {**ARGV, "changes": False})
 
 
 async def test_output_is_cut_and_redacted(played: Played, stage: StepStage) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from responder.actions.kubernetes.delete import remake
 from responder.actions.kubernetes.difference import difference
-from responder.actions.kubernetes.edit import insist
+from responder.actions.kubernetes.edit import check_hold, insist
 from responder.actions.kubernetes.parameters import ApplyParameters, manifest_object
 from responder.actions.kubernetes.paths import Object, copied
 from responder.actions.kubernetes.place import Place, noted_place, place_of_object
@@ -43,6 +43,8 @@ class Apply:
             raise RefusedError(f"{place} was deleted or made anew since this step began: another object")
         if not difference(now, then):
             return f"{place} is as the manifest says"
+        if now is not None and intent is None:
+            await check_hold(self._client, place, now)
         what = f"change {place}" if now else f"create {place}"
         context.progress(f"about to {what}")
         await context.mark_changed()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from responder.actions.kubernetes.colours import is_ready
-from responder.actions.kubernetes.edit import insist
+from responder.actions.kubernetes.edit import check_hold, insist
 from responder.actions.kubernetes.parameters import ExecParameters
 from responder.actions.kubernetes.paths import Object
 from responder.actions.kubernetes.place import Place, locate
 from responder.actions.kubernetes.pods import pods_of
 from responder.clients.http import redact
-from responder.clients.kubernetes import KubernetesClient
+from responder.clients.kubernetes import PODS, KubernetesClient
 from responder.errors import OutcomeUnknownError, PermanentError, TemporaryError
 from responder.ports import StepContext
 
@@ -30,6 +31,9 @@ class Exec:
             raise PermanentError(f"{begun}: whether it came to its end is not known")
         pod = await insist(context, lambda: self._pod(place))
         name = pod["metadata"]["name"]
+        if step.changes:  # on the workload, or on that very pod
+            await check_hold(self._client, place)
+            await check_hold(self._client, replace(place, resource=PODS, kind="Pod", name=name), pod)
         container = step.container or pod["spec"]["containers"][0]["name"]
         context.progress(f"about to run {step.argv[0]} in container {container} of pod {name}")
         if step.changes:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from responder.actions.kubernetes.difference import difference
-from responder.actions.kubernetes.edit import insist
+from responder.actions.kubernetes.edit import check_hold, insist
 from responder.actions.kubernetes.parameters import JobParameters, manifest_object
 from responder.actions.kubernetes.paths import Object, copied
-from responder.actions.kubernetes.place import Place, check_namespace
+from responder.actions.kubernetes.place import Place, check_namespace, place_of_target
 from responder.actions.kubernetes.rollouts import poll
 from responder.actions.templates import render_argument
 from responder.clients.http import redact
 from responder.clients.kubernetes import JOBS, PODS, KubernetesClient
+from responder.domain.target import WorkloadRef
 from responder.errors import ConflictError, NotFoundError, PermanentError, RefusedError, ResponderError
 from responder.ports import StepContext
 
@@ -56,6 +58,8 @@ class Job:
             raise PermanentError(f"{place} is gone: whether it came to its end is not known")
         if found is None:
             if not intent:
+                if step.changes:
+                    await _check_hold(self._client, context)
                 await self._client.create(JOBS, place.namespace, manifest, dry_run=True)
             context.progress(f"about to run {place}")
             if step.changes:
@@ -108,6 +112,14 @@ class Job:
         except ResponderError as error:  # only costs us the log
             return f"\n(no log: {error})"
         return f"\n{redact(text, context.secrets)[-_LOG_LIMIT:]}".rstrip()
+
+
+async def _check_hold(client: KubernetesClient, context: StepContext) -> None:
+    """A Job has no object before it runs; what it changes is the step's target. Raises RefusedError."""
+    if not isinstance(context.declared(context.target).workload, WorkloadRef):
+        return
+    with contextlib.suppress(NotFoundError):  # nothing is there that could keep us away
+        await check_hold(client, place_of_target(context))
 
 
 def _intent(place: Place) -> dict[str, object]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from responder.actions.kubernetes.difference import content_hash, difference
-from responder.actions.kubernetes.edit import Notes, insist, make
+from responder.actions.kubernetes.edit import Notes, check_hold, insist, make
 from responder.actions.kubernetes.parameters import RestoreParameters
 from responder.actions.kubernetes.paths import Object, copied
 from responder.actions.kubernetes.place import Place, check_mode, locate_object, place_of_target
@@ -129,6 +129,7 @@ class _Restore:
 
     async def _begin(self, now: Object, snapshot: Object) -> str:
         place, context = self._place, self._context
+        await check_hold(self._client, place, now)
         self.check(now)
         then = _with_content(now, snapshot)
         await self._client.replace(place.resource, place.namespace, place.name, then, dry_run=True)
