@@ -1,4 +1,4 @@
-"""Telling people what concerns no single incident: the hold was turned, the rulebook on disk can't be used.
+"""Telling people what concerns no single incident: the hold was turned, the rulebook or what a sender sends can't be used.
 
 They go where messages of P2 go, and wake nobody: a notice closes nothing, so a pager leaves it alone.
 Best effort: what is told has happened already, and nothing may fail because nobody could be told.
@@ -6,9 +6,10 @@ Best effort: what is told has happened already, and nothing may fail because nob
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -21,6 +22,7 @@ from responder.ports import Clock, Outbox, OutboxEntry
 
 _log = structlog.get_logger(__name__)
 _SHOWN = 5  # problems of a rulebook
+_AGAIN_AFTER = timedelta(days=1)  # the same sender can't be read, still or again
 
 
 class Notices:
@@ -43,6 +45,8 @@ class Notices:
         self._clock = clock
         self._on_outbox = on_outbox
         self._problems: tuple[str, ...] = ()
+        self._unreadable: dict[str, datetime] = {}  # by sender: when it was told
+        self._telling: set[asyncio.Task[None]] = set()
 
     async def hold_turned(self, hold: Hold) -> None:
         why = f": {hold.reason}" if hold.reason else ""
@@ -62,6 +66,22 @@ class Notices:
 
     def rulebook_accepted(self) -> None:
         self._problems = ()
+
+    def sender_unreadable(self, source: str, what: str) -> None:
+        """What a sender sends can't be read, all of it or a part. Does not wait; once a day for each sender."""
+        now = self._clock()
+        told = self._unreadable.get(source)
+        if told is not None and now - told < _AGAIN_AFTER:
+            return
+        self._unreadable[source] = now
+        text = (
+            f"{what}. Such alerts count for nothing until that is mended at the sender; what can be read beside them is taken,"
+            " but for `events`, where a list is taken whole or not at all. Every one is in the log (`intake_noted`,"
+            " `intake_rejected`); here this is said once a day."
+        )
+        task = asyncio.create_task(self._tell(f"Some of what {source} sends can't be read", text))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def _tell(self, title: str, text: str) -> None:
         now = self._clock()

@@ -66,7 +66,8 @@ def parse_group(document: dict[str, object], received_at: datetime, read: ReadAl
     truncated = document.get("truncatedAlerts")
     if truncated:
         notes.append(f"truncatedAlerts: {truncated!s:.20} alerts were left out by the sender; this body is no all-clear")
-    return ParsedDelivery(tuple(signals), len(problems), tuple(notes), _receiver(document.get("receiver")))
+    unreadable = notes[0] if problems else ""
+    return ParsedDelivery(tuple(signals), len(problems), tuple(notes), _receiver(document.get("receiver")), unreadable)
 
 
 def _custom(error: InvalidInputError) -> InvalidInputError:
@@ -88,9 +89,8 @@ def read_alert(alert: object, received_at: datetime, source: str = SOURCE) -> Si
     key = alert.get("fingerprint") or _fingerprint(labels)
     if type(key) is not str:
         raise InvalidInputError(f"must be a string, not {kind_of(key)}", field="fingerprint")
-    started_at = read_time(alert.get("startsAt"), "startsAt")
-    if started_at <= _EPOCH:
-        raise InvalidInputError("must be a real time, not a zero time", field="startsAt")
+    start = read_time(alert.get("startsAt"), "startsAt")
+    started_at = start if start > _EPOCH else None  # a zero time is Go's way to say nothing: it counts from its arrival
     link = alert.get("generatorURL")
     claim(labels, source)
     return Signal(  # positional: half the price of names
@@ -108,13 +108,15 @@ def read_alert(alert: object, received_at: datetime, source: str = SOURCE) -> Si
     )
 
 
-def _end(value: object, started_at: datetime, received_at: datetime) -> datetime | None:
+def _end(value: object, started_at: datetime | None, received_at: datetime) -> datetime | None:
     """The end of a resolved alert when it is believable. Senders write zero times and guesses into it."""
     try:
         ended_at = read_time(value, "endsAt")
     except InvalidInputError:
         return None
-    return ended_at if started_at <= ended_at <= received_at else None
+    if ended_at <= _EPOCH or (started_at is not None and ended_at < started_at):
+        return None
+    return ended_at if ended_at <= received_at else None
 
 
 def _fingerprint(labels: dict[str, str]) -> str:

@@ -18,12 +18,14 @@ class ParsedDelivery:
     """ignored: observations in the body that could not be used. notes: one plain sentence for each thing worth logging.
 
     receiver: name of the receiver as its owner wrote it, "" when the sender has none.
+    unreadable: the first thing in it that a person must mend at the sender, with its field; "" for nothing.
     """
 
     signals: tuple[Signal, ...]
     ignored: int = 0
     notes: tuple[str, ...] = ()
     receiver: str = ""
+    unreadable: str = ""
 
 
 class Parse(Protocol):

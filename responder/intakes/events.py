@@ -1,12 +1,13 @@
 """Responder's own format, for whatever can POST JSON: smoke tests, integrity checks, deploy hooks.
 
-One object or a list. A list is taken whole or not at all, and unknown keys are refused: who writes these bodies can mend them.
+One object or a list. A list is taken whole or not at all, and unknown keys are refused: who writes these bodies reads the answer,
+and can mend them and send them again. The events of a list happened one after the other, the last of them when it arrived.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from responder.domain.signal import Signal, SignalStatus, claim
 from responder.errors import InvalidInputError
@@ -27,6 +28,7 @@ _STATUSES: dict[str, tuple[SignalStatus, bool | None]] = {
     "occurred": (SignalStatus.OCCURRED, None),
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_APART = timedelta(microseconds=1)  # so that three results without a time of their own are three, and in their order
 
 
 def parse(body: bytes, received_at: datetime, _headers: Mapping[bytes, bytes] = NO_HEADERS, /) -> ParsedDelivery:
@@ -37,7 +39,7 @@ def parse(body: bytes, received_at: datetime, _headers: Mapping[bytes, bytes] = 
     signals = []
     for index, event in enumerate(document):
         try:
-            signals.append(_signal(event, received_at))
+            signals.append(_signal(event, received_at - _APART * (len(document) - 1 - index)))
         except InvalidInputError as error:
             raise placed(error, f"[{index}]") from None
     return ParsedDelivery(tuple(signals))

@@ -11,7 +11,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from responder.domain.signal import Signal
-from responder.errors import JournalUnavailableError, ResponderError
+from responder.errors import InvalidInputError, JournalUnavailableError, ResponderError
 from responder.intakes.delivery import Parse, ParsedDelivery
 from responder.ports import EntryKind
 from responder.web.admission import Admission
@@ -121,6 +121,8 @@ class IntakeEndpoint:
             await self._append(delivery.signals, now, came)
             seconds = perf_counter() - began
         services.metrics.accepted(self._name, accepted, ignored, seconds)
+        if delivery.unreadable:
+            services.unreadable(self._name, delivery.unreadable)
         return _ONE if (accepted, ignored) == (1, 0) else _accepted(accepted, ignored)
 
     def _read(self, headers: Mapping[bytes, bytes], body: bytes, now: datetime) -> ParsedDelivery:
@@ -148,6 +150,8 @@ class IntakeEndpoint:
             _log.exception("intake_failed", source=self._name, exc_info=error)
             problem = INTERNAL
         self._services.metrics.rejected(self._name, problem.status)
+        if isinstance(error, InvalidInputError):  # from a sender that has proved who it is
+            self._services.unreadable(self._name, f"{problem.field}: {problem.detail}" if problem.field else problem.detail)
         self._note_refusal(problem)
         extra = [(name.lower().encode(), value.encode()) for name, value in problem.headers]
         return WholeAnswer(problem.status, [_PROBLEM, _NOSNIFF, *extra], problem.body())

@@ -76,6 +76,7 @@ class WebServices:
     people: None: this service takes no commands. previewer: None: it can't say what a plan would do.
     guards: None: there are none to ask. ledger_of: what a target has run, by its key.
     feed: None: nobody can follow along.
+    unreadable: told of the sender and of what nobody can read in a delivery of its; it must not wait.
     body_limit: bytes. body_within: how long a sender may take for one body.
     """
 
@@ -101,5 +102,6 @@ class WebServices:
     slack: SlackServices = field(default_factory=SlackServices)
     command_rate: CommandRate = field(default_factory=lambda: CommandRate(0))
     sender_secrets: SenderSecrets = field(default_factory=SenderSecrets)
+    unreadable: Callable[[str, str], None] = lambda _source, _what: None
     body_limit: int = 16 * 1024 * 1024
     body_within: timedelta = timedelta(seconds=30)

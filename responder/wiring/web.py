@@ -80,6 +80,7 @@ def web_services(
             clock=wall_clock,
         ),
         feed=feed,
+        unreadable=engine.notices.sender_unreadable,
         slack=SlackServices(_key(settings.slack_signing_secret), ResponseUrls(http, settings.slack_api_url).tell),
     )
 

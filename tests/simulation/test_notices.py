@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import asyncio
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,23 @@ async def test_that_everything_is_held_is_told_once_and_that_it_is_over(tmp_path
         assert (await told(world))[1:] == [
             ("slack", "note_2-1: The hold is over: Let go by ann. What still fires is acted on now.")
         ]
+
+
+async def test_a_sender_that_can_not_be_read_is_told_once_a_day(tmp_path: Path) -> None:
+    async with a_world(tmp_path) as world:
+        await world.start()
+        notices, now = notices_of(world), [wall()]
+        notices._clock = lambda: now[0]
+        for source in ("alertmanager", "alertmanager", "grafana"):
+            notices.sender_unreadable(source, "alerts[0].labels.code: must be a string, not a number")
+        await asyncio.gather(*notices._telling)
+        now[0] += timedelta(days=1)
+        notices.sender_unreadable("alertmanager", "alerts[0].status: must be")
+        await asyncio.gather(*notices._telling)
+        said = [one.message.title for one in await world.database.outbox.due(now[0], 100)]
+        assert said == [f"Some of what {source} sends can't be read" for source in ("alertmanager", "grafana", "alertmanager")]
+        [(_, first), *_] = await told(world)
+        assert "alerts[0].labels.code: must be a string, not a number. Such alerts count for nothing" in first
 
 
 async def test_a_rulebook_that_is_refused_is_told_once_for_the_same_problems(tmp_path: Path) -> None:

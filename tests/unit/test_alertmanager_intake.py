@@ -209,13 +209,20 @@ BROKEN_ALERTS = [
     pytest.param(alert(startsAt="2026-03-01T11:58:00"), "alerts[0].startsAt", id="a start without an offset"),
     pytest.param(alert(startsAt="2026-03-01"), "alerts[0].startsAt", id="a date as start"),
     pytest.param(alert(startsAt="2026-02-30T11:58:00Z"), "alerts[0].startsAt", id="a day that does not exist"),
-    pytest.param(alert(startsAt="0001-01-01T00:00:00Z"), "alerts[0].startsAt", id="the zero time of Go as start"),
     pytest.param(alert(startsAt="0001-01-01T00:00:00+05:00"), "alerts[0].startsAt", id="a start before the first year"),
     pytest.param(alert(labels={"a": "x\0y"}), "alerts[0].labels.a", id="NUL in a label"),
     pytest.param(alert(labels={"a\0": "x"}), "alerts[0].labels.a\\u0000", id="NUL in the name of a label"),
     pytest.param(alert(annotations={"a": "\0"}), "alerts[0].annotations.a", id="NUL in an annotation"),
     pytest.param(alert(fingerprint="\0"), "alerts[0].fingerprint", id="NUL in the fingerprint"),
 ]
+
+
+@pytest.mark.parametrize("zero", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"])
+@pytest.mark.parametrize("status", [SignalStatus.FIRING, SignalStatus.RESOLVED])
+def test_a_zero_start_is_no_start_and_costs_no_alert(zero: str, status: SignalStatus) -> None:
+    (signal,) = read(alert(status=status.value, startsAt=zero, endsAt="2026-03-01T11:59:00Z")).signals
+    assert (signal.status, signal.started_at, signal.received_at) == (status, None, NOW)
+    assert signal.ended_at == (datetime(2026, 3, 1, 11, 59, tzinfo=UTC) if status is SignalStatus.RESOLVED else None)
 
 
 @pytest.mark.parametrize(("broken", "field"), BROKEN_ALERTS)
@@ -231,6 +238,7 @@ def test_a_broken_alert_is_counted_and_noted_and_the_good_one_beside_it_taken(br
     assert (len(delivery.signals), delivery.ignored) == (1, 1)
     (note,) = delivery.notes
     assert note.startswith(f"{field}: ")
+    assert delivery.unreadable == note
 
 
 def test_the_notes_about_a_body_full_of_broken_alerts_stay_few() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -27,8 +28,23 @@ from responder.domain.rulebook import MassHold, Response, Rulebook, Severity
 from responder.domain.signal import Signal
 from responder.engine.evaluator import Evaluator
 from responder.engine.replay import Replay
+from responder.intakes.events import parse as parse_events
 from responder.ports import Entry, EntryKind
-from tests.unit.test_evaluator import CLEAR, IGNORE, RESPOND, WAIT, at, evaluator, kinds, rule, rulebook, send, signal, target
+from tests.unit.test_evaluator import (
+    CLEAR,
+    IGNORE,
+    LABELS,
+    RESPOND,
+    WAIT,
+    at,
+    evaluator,
+    kinds,
+    rule,
+    rulebook,
+    send,
+    signal,
+    target,
+)
 
 MINUTE = timedelta(minutes=1)
 
@@ -445,6 +461,18 @@ ANY = {
 def test_any(timeline: list[tuple[float, Signal]], expected: list[tuple[float, str]]) -> None:
     parts = (part("Slow"), part("Failing", ValueCondition(above=0.05)))
     assert play(evaluator(rule("r", 'deployment="app"', condition=AnyOf(parts), seconds=60)), timeline) == expected
+
+
+def test_results_that_came_in_one_list_are_told_apart_in_their_order() -> None:
+    """Without a time of their own."""
+    subject = evaluator(rule(condition=ConsecutiveCondition(3), seconds=0))
+
+    def post(now: float, *statuses: str) -> bool:
+        body = json.dumps([{"key": "smoke", "status": one, "labels": LABELS} for one in statuses])
+        return RESPOND in kinds(subject.observe(parse_events(body.encode(), at(now)).signals, at(now)))
+
+    assert not post(0, "failed", "failed", "passed", "failed", "failed")
+    assert post(1, "failed")
 
 
 # --- unless, cooldown, settle, keep_firing_for --------------------------------------------------------------------------

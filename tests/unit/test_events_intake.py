@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -73,6 +73,15 @@ def test_own_labels_and_annotations_win_but_the_source_is_ours() -> None:
 def test_a_list_is_taken_in_its_order() -> None:
     assert [signal.key for signal in read([event(key="a"), event(key="b")])] == ["a", "b"]
     assert read([]) == ()
+
+
+def test_results_of_one_check_in_one_list_are_several_in_their_order() -> None:
+    """Without a time and an id they are told apart by when they arrived; the last of them is the newest."""
+    signals = read([event(status="failed"), event(status="passed"), event(status="failed")])
+    moments = [signal.received_at for signal in signals]
+    assert moments == sorted(set(moments))
+    assert moments[-1] == NOW
+    assert NOW - moments[0] == timedelta(microseconds=2)
 
 
 def test_one_wrong_event_refuses_the_whole_list_and_is_placed() -> None:

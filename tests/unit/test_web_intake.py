@@ -54,6 +54,31 @@ async def test_what_could_not_be_used_is_counted_in_the_answer_in_the_metrics_an
     assert line["notes"][0].startswith("alerts[1].status: ")
 
 
+@pytest.mark.parametrize(
+    ("path", "document", "told"),
+    [
+        pytest.param(
+            PATH, {"alerts": [ALERT, {**ALERT, "labels": {"code": 500}}]}, "alerts[1].labels.code: must be", id="a part"
+        ),
+        pytest.param(PATH, {"groupKey": "g", "alerts": [{**ALERT, "status": 7}]}, "alerts[0].status: must be", id="nothing good"),
+        pytest.param(PATH, {"truncatedAlerts": 3, "alerts": [ALERT]}, "", id="what the sender left out by itself"),
+        pytest.param("/webhooks/grafana", {"groupKey": f"w-{'0' * 16}-1", "alerts": [ALERT]}, "", id="a test notification"),
+        pytest.param("/webhooks/events", [{"key": "k"}], "[0].status: must be", id="an event"),
+    ],
+)
+async def test_what_a_person_must_mend_at_the_sender_is_told(path: str, document: object, told: str) -> None:
+    heard: list[tuple[str, str]] = []
+    parts = Parts(overrides={"unreadable": lambda source, what: heard.append((source, what))})
+    async with parts.client() as client:
+        await client.post(path, content=json.dumps(document).encode(), headers=JSON)
+    if not told:
+        assert heard == []
+        return
+    ((source, what),) = heard
+    assert source == path.rpartition("/")[2]
+    assert what.startswith(told)
+
+
 async def test_a_body_without_alerts_is_accepted_and_costs_no_journal_entry() -> None:
     parts = Parts(journal=FakeJournal(error=JournalUnavailableError("never asked")))
     async with parts.client() as client:
