@@ -38,12 +38,24 @@ def judge_for(
         chosen, choice = _choose(facts, facts.state, wishes)
         others = [one for one in verdicts if one.guard not in _ABOUT_THE_VERSION]
         verdicts = [*others, chosen, *judge_version(facts, facts.state, choice.version)]
-    return (verdicts if order is None else [_weigh(one, order) for one in verdicts]), choice
+    if order is None:
+        return verdicts, choice
+    if choice.version is None:
+        verdicts = [_nowhere(one, choice) for one in verdicts]
+    return [_weigh(one, order) for one in verdicts], choice
 
 
 def overridable(verdicts: Iterable[Verdict]) -> list[str]:
     """Names of the guards that refuse and that an order may override."""
     return [one.guard for one in verdicts if not one.passes and one.guard not in NEVER_OVERRIDDEN]
+
+
+def _nowhere(verdict: Verdict, choice: Choice) -> Verdict:
+    """Without a version to go back to there is nothing that a person could answer for; one that they name is judged by itself."""
+    if verdict.guard != "proven" or verdict.passes:
+        return verdict
+    hint = "; name the version to go back to" if choice.passed_over else ""
+    return Verdict("version", Outcome.REFUSE, f"{verdict.reason}{hint}")
 
 
 def _weigh(verdict: Verdict, order: Order) -> Verdict:

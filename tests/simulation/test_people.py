@@ -558,6 +558,19 @@ async def test_a_version_is_chosen_and_an_unproven_one_needs_an_override(tmp_pat
         assert world.workload.current == V1
 
 
+async def test_where_there_is_nothing_to_go_back_to_nobody_can_answer_for_it(tmp_path: Path) -> None:
+    async with running(tmp_path, proven=False) as world:
+        blind = order(override=("proven",))
+        with pytest.raises(GuardsError, match=r"no earlier version is proven.*; name the version to go back to") as refusal:
+            await world.orders.force(blind, ANN)
+        assert refusal.value.may_override == ()
+        assert (await world.orders.preview(blind)).refusals == (str(refusal.value),)
+        assert await world.all_incidents() == []
+        world.workload.history = world.workload.history[:1]
+        with pytest.raises(GuardsError, match="there is no earlier version to go back to$"):
+            await world.orders.force(blind, ANN)
+
+
 async def test_what_runs_already_is_named(tmp_path: Path) -> None:
     async with running(tmp_path, asking()) as world:
         await world.alert("Errors")
