@@ -567,7 +567,7 @@ async def test_where_there_is_nothing_to_go_back_to_nobody_can_answer_for_it(tmp
         assert (await world.orders.preview(blind)).refusals == (str(refusal.value),)
         assert await world.all_incidents() == []
         world.workload.history = world.workload.history[:1]
-        with pytest.raises(GuardsError, match="there is no earlier version to go back to$"):
+        with pytest.raises(GuardsError, match=r"there is no earlier version to go back to$"):
             await world.orders.force(blind, ANN)
 
 
