@@ -42,6 +42,24 @@ class GroupView:
     inconclusive: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """A rule that does not respond because of an alert that its `unless` names.
+
+    source, key, episode, since: of that alert, the oldest of several; alert: its name. due_at: when the first group would have
+    responded without it. targets: of the groups, each once.
+    """
+
+    rule: str
+    alert: str
+    source: str
+    key: str
+    episode: str
+    since: datetime
+    due_at: datetime
+    targets: tuple[str, ...]
+
+
 def group_text(target: str, labels: Iterable[tuple[str, str]] = ()) -> str:
     """Canonical text of a group: `app`, or `app{pod="x"}` with labels sorted by name. `target` may be ""."""
     pairs = [f'{name}="{_escape(value)}"' for name, value in sorted(labels)]

@@ -24,6 +24,7 @@ from responder.engine.evaluator import Evaluator
 from responder.engine.facts import FactFinder
 from responder.engine.follow_up import FollowUp
 from responder.engine.freezes import Freezes
+from responder.engine.held_back import HeldBackRules
 from responder.engine.last_look import LastLook
 from responder.engine.notices import Notices
 from responder.engine.orders import Orders
@@ -88,6 +89,7 @@ class Engine:
     commands: Commands
     orders: Orders
     previewer: Previewer
+    held_back: HeldBackRules
 
 
 def build_engine(ports: EnginePorts) -> Engine:
@@ -227,6 +229,14 @@ def build_engine(ports: EnginePorts) -> Engine:
         ),
         orders=orders,
         previewer=Previewer(orders=orders, runner=runner, clock=ports.clock),
+        held_back=HeldBackRules(
+            evaluator=lambda: brain.evaluator,
+            rulebook=ports.rulebook,
+            desk=desk,
+            restraint=restraint,
+            clock=ports.clock,
+            lists=ports.lists,
+        ),
     )
 
 

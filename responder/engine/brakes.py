@@ -8,6 +8,7 @@ from datetime import datetime
 
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.reading import Verdict
+from responder.domain.rule_state import HeldBack, episode_text
 from responder.engine import reasons
 from responder.engine.alerts import Member
 from responder.engine.group import Group
@@ -73,6 +74,32 @@ class Brakes:
         if responded is not None and later(responded, watch.rule.cooldown) > now:
             return reasons.cooling_down(responded, now)
         return ""
+
+    def held_back(self) -> Iterator[HeldBack]:
+        """Every rule that holds groups back, with the moment at which the first of them would have responded."""
+        for index, gate in self._gates.items():
+            if not gate.members or not gate.held:
+                continue
+            groups = sorted(gate.held, key=lambda group: group.order)
+            first = min(gate.members, key=lambda member: member.age)
+            dues = (self._due_but_for(index, gate, group) for group in groups)
+            alert = first.alert
+            yield HeldBack(
+                rule=groups[0].watch.rule.name,
+                alert=alert.name,
+                source=alert.id[0],
+                key=alert.id[1],
+                episode=episode_text(alert.id[1], alert.start),
+                since=first.since,
+                due_at=max(min(dues), first.since),
+                targets=tuple(dict.fromkeys(group.target for group in groups)),
+            )
+
+    def _due_but_for(self, index: int, gate: Gate, group: Group) -> datetime:
+        since = group.since if gate.opened_at is None else max(group.since, gate.opened_at)
+        due = group.watch.due(since)
+        responded = self._responded.get((index, group.text)) if group.watch.rule.cooldown else None
+        return due if responded is None else max(due, later(responded, group.watch.rule.cooldown))
 
     # --- what happens ----------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from responder.domain.condition import AbsentCondition
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.measurement import Measurement
 from responder.domain.reading import Verdict
-from responder.domain.rule_state import GroupView
+from responder.domain.rule_state import GroupView, HeldBack
 from responder.domain.rulebook import Rulebook
 from responder.domain.signal import Signal, SignalStatus
 from responder.engine import groups, happenings, measurements, reasons
@@ -197,6 +197,10 @@ class Evaluator:
         yield from self._membership.tallies.views()
         yield from self._membership.measurements.views()
 
+    def held_back(self) -> Iterator[HeldBack]:
+        """Rules with groups that wait for nothing but the end of an alert that `unless` names."""
+        return self._membership.brakes.held_back()
+
     @property
     def wanted(self) -> Collection[str]:
         """The queries whose answers are wanted now; the one that is wanted for longest first. Fold them as a READING."""
@@ -311,13 +315,8 @@ class Evaluator:
         if not matches:
             return decisions or reasons.NO_RULE
         reading = self._read(signal)
-        judging = []
-        for match in matches:
-            if match.watch.is_windowed:
-                decisions.append(self._membership.count(match, signal, reading, now))
-            else:
-                judging.append(match)
-        if judging:
+        decisions += [self._membership.count(match, signal, reading, now) for match in matches if match.watch.is_windowed]
+        if judging := [match for match in matches if not match.watch.is_windowed]:
             found = self._happen(alert, signal, judging, reading, now)
             decisions += [Decision(_IGNORE, now, found)] if isinstance(found, str) else found
         return decisions

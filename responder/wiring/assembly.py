@@ -127,7 +127,7 @@ class Assembly:
             reader=reader,
             outbox=outbox,
             keeper=keeper,
-            upkeep=Upkeep(settings, database, engine.brain, metrics, self._people_file),
+            upkeep=Upkeep(settings, database, engine.brain, metrics, people_file=self._people_file, held_back=engine.held_back),
             started=started,
         )
 

@@ -10,6 +10,7 @@ import structlog
 
 from responder.domain.report import render_report
 from responder.engine.brain import Brain
+from responder.engine.held_back import HeldBackRules
 from responder.settings.service import Settings
 from responder.stores.database import Database
 from responder.stores.report_files import ReportFiles
@@ -21,6 +22,7 @@ _log = structlog.get_logger(__name__)
 _GAUGES_EVERY = timedelta(seconds=15)
 _TOKENS_LOOKED_AT_EVERY = timedelta(seconds=2)
 _REPORTS_EVERY = timedelta(seconds=5)
+_HELD_BACK_EVERY = timedelta(minutes=1)
 _MAINTENANCE_EVERY = timedelta(hours=1)
 _ANSWERS_KEPT_FOR = timedelta(days=1)  # a command repeated later than this is a new one
 
@@ -29,13 +31,21 @@ class Upkeep:
     """people_file: None when nobody has a token of their own."""
 
     def __init__(
-        self, settings: Settings, database: Database, brain: Brain, metrics: Metrics, people_file: PeopleFile | None
+        self,
+        settings: Settings,
+        database: Database,
+        brain: Brain,
+        metrics: Metrics,
+        *,
+        people_file: PeopleFile | None,
+        held_back: HeldBackRules,
     ) -> None:
         self._settings = settings
         self._database = database
         self._brain = brain
         self._metrics = metrics
         self._people_file = people_file
+        self._held_back = held_back
 
     async def run(self) -> None:
         """Ends only by cancellation."""
@@ -47,6 +57,7 @@ class Upkeep:
                 files = ReportFiles(self._settings.reports_dir, self._database.incidents, render_report)
                 group.create_task(_every(_REPORTS_EVERY, files.write_reports, first=timedelta(0)), name="reports")
             group.create_task(_every(_GAUGES_EVERY, self._count, first=timedelta(0)), name="gauges")
+            group.create_task(_every(_HELD_BACK_EVERY, self._held_back.tell, first=_HELD_BACK_EVERY), name="held back")
             group.create_task(_every(_MAINTENANCE_EVERY, self._maintain, first=_MAINTENANCE_EVERY), name="maintenance")
 
     async def _count(self) -> None:

@@ -24,6 +24,7 @@ from responder.engine.assembly import EnginePorts, build_engine
 from responder.engine.brain import Brain
 from responder.engine.commands import Commands
 from responder.engine.desk import IncidentDesk
+from responder.engine.held_back import HeldBackRules
 from responder.engine.orders import Orders
 from responder.engine.preview import Previewer
 from responder.errors import RefusedError
@@ -173,6 +174,7 @@ class World:
     commands: Commands = field(init=False)
     orders: Orders = field(init=False)
     previewer: Previewer = field(init=False)
+    held_back: HeldBackRules = field(init=False)
 
     async def start(self) -> None:
         database = self.database
@@ -196,6 +198,7 @@ class World:
         )
         self.brain, self.desk = engine.brain, engine.desk
         self.commands, self.orders, self.previewer = engine.commands, engine.orders, engine.previewer
+        self.held_back = engine.held_back
         await self.brain.note_start()
         await self.brain.recover()
         self._brain = asyncio.create_task(self.brain.run())
