@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import update_wrapper
 from typing import Any, NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import click
 
@@ -22,6 +22,7 @@ class ServiceClient:
 
     def __init__(self, address: str, token: str | None) -> None:
         self._address = address
+        self._shown = _without_user(address)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def get(self, *path: str, parameters: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -76,17 +77,20 @@ class ServiceClient:
                     return session.request(method, self._address_of(path), json=dict(body))
                 except httpx.HTTPError as error:
                     if attempt == _ATTEMPTS:
-                        _fail(_silence(self._address, error))
+                        _fail(_silence(self._shown, error))
                     attempt += 1
+                except (httpx.InvalidURL, UnicodeError) as error:
+                    _fail(_silence(self._shown, error))
 
     def _refused(self, answer: Any, document: Mapping[str, Any]) -> NoReturn:
         detail = document.get("detail", "the service refused it")
         if answer.status_code == 400 or (answer.status_code == 404 and "field" in document):
-            raise click.UsageError(f"{document['field']}: {detail}" if "field" in document else str(detail))
+            first = f"{document['field']}: {detail}" if "field" in document else str(detail)
+            raise click.UsageError("\n".join(map(str, document.get("problems") or [first])))
         if answer.status_code in (401, 403):
             hint = " (set RESPONDER_TOKEN to an operator's token)" if answer.status_code == 401 else ""
             _fail(f"{answer.status_code} {document.get('title')}: {detail}{hint}")
-        _fail(_problem(answer, self._address))
+        _fail(_problem(answer, self._shown))
 
     def _address_of(self, path: Sequence[str]) -> str:
         return "/".join([self._address, "v1", *(quote(part, safe="") for part in path)])
@@ -98,14 +102,20 @@ class ServiceClient:
             answer = httpx.get(
                 self._address_of(path), params=dict(parameters or {}), headers=self._headers, timeout=_WITHIN, trust_env=False
             )
-        except httpx.HTTPError as error:
-            _fail(_silence(self._address, error))
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            _fail(_silence(self._shown, error))
         if answer.status_code != 200:
-            _fail(_problem(answer, self._address))
+            _fail(_problem(answer, self._shown))
         return answer
 
     def _fail_as_stranger(self) -> NoReturn:
-        _fail(f"what answers at {self._address} is not Responder; is RESPONDER_URL right?")
+        _fail(f"what answers at {self._shown} is not Responder; is RESPONDER_URL right?")
+
+
+def _without_user(address: str) -> str:
+    """For messages: an address may hold a password."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _silence(address: str, error: Exception) -> str:

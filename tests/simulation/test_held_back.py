@@ -55,7 +55,7 @@ async def test_after_an_hour_people_are_told_once_what_holds_the_rule_back(tmp_p
             "its `resolved` was lost: send it again, or order what is to be done (`responder rollback app`)"
         )
         [message] = await world.messages()
-        assert message.startswith("notified: ")
+        assert message.startswith("notice: Held back for 1h5m")
         await world.held_back.tell()
         await world.stop()
         await world.start()

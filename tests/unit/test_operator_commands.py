@@ -143,6 +143,22 @@ async def test_what_is_not_the_service_is_named_as_such(command: str, stranger: 
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", [["incidents"], ["hold", "on", "--reason", "x"]], ids=["that reads", "that orders"])
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        pytest.param("http://ann:hunter2@127.0.0.1:1", "http://127.0.0.1:1 (ConnectError)", id="with a password"),
+        pytest.param("http://a..b:1", "http://a..b:1 (UnicodeError)", id="of no possible host"),
+    ],
+)
+def test_an_address_that_nobody_answers_at_is_named_without_its_password(command: list[str], address: str, shown: str) -> None:
+    result = CliRunner().invoke(cli, command, env={"RESPONDER_URL": address})
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert shown in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "hunter2" not in result.output
+
+
 OBSERVED = {
     "since": NOW.isoformat(),
     "window": "14d",

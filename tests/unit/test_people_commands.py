@@ -164,6 +164,21 @@ async def test_a_dry_run_shows_what_would_happen_and_ends_as_it_would() -> None:
     ]
 
 
+async def test_all_that_is_wrong_with_an_order_is_said_at_once() -> None:
+    wrong = {
+        "title": "Bad Request",
+        "detail": "too long",
+        "field": "reason",
+        "problems": ["reason: too long", "version: too long"],
+    }
+    body = json.dumps(wrong).encode()
+    head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    async with answering(head.encode() + body) as port:
+        result = await run(port, *FORCE)
+    assert result.exit_code == 2
+    assert result.stderr.endswith("Error: reason: too long\nversion: too long\n")
+
+
 async def test_what_is_not_the_service_is_told_apart() -> None:
     async with answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi") as port:
         result = await run(port, "cancel", "inc_1")
