@@ -2,8 +2,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
-# Two workers suit most machines: several tests start servers of their own. A file stays on one worker, with its servers.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# Three workers suit two cores: much of a test is waiting for servers of its own. A file stays on one worker, with its servers.
+PYTEST_ARGS ?= -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
