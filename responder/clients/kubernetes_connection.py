@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 _CONNECT_SECONDS = 5.0
+_REQUESTS_AT_ONCE = 32
+"""Further ones wait for their turn. Streams don't count: each target's watch holds a connection for as long as it runs."""
 
 
 class Connection:
@@ -35,6 +37,7 @@ class Connection:
         self._retired: Any = None
         self._renewals = 0
         self._opening = asyncio.Lock()
+        self._turns = asyncio.Semaphore(_REQUESTS_AT_ONCE)
 
     async def open(self) -> Any:
         """The library's ApiClient. Raises SettingsError when there are no usable credentials."""
@@ -85,11 +88,12 @@ class Connection:
         return (await self._answer(call)).decode(errors="replace")
 
     async def _answer(self, call: Call) -> bytes:
-        response = await self.send(call)
-        try:
-            text: bytes = await response.read()
-        except transport_errors() as error:
-            raise error_of_transport(call, error) from error
+        async with self._turns:
+            response = await self.send(call)
+            try:
+                text: bytes = await response.read()
+            except transport_errors() as error:
+                raise error_of_transport(call, error) from error
         if response.status >= 400:
             raise error_of_answer(call, response.status, text, response.headers.get("Retry-After"))
         return text
@@ -170,7 +174,7 @@ async def _load(kubeconfig: str | None) -> tuple[Any, str]:
     client = await asyncio.to_thread(importlib.import_module, "kubernetes.aio.client")
     config = await asyncio.to_thread(importlib.import_module, "kubernetes.aio.config")
     unreadable = importlib.import_module("yaml").YAMLError
-    settings = client.Configuration()
+    settings = client.Configuration(connection_pool_maxsize=0)  # no limit: watches would use up any
     files = kubeconfig or config.KUBE_CONFIG_DEFAULT_LOCATION
     try:
         if await asyncio.to_thread(_any_exists, files):

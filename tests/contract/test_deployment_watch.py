@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -111,3 +112,25 @@ async def test_ending_the_watch_closes_its_connection(
         return proxy.watches
 
     await cluster.until(watches, lambda count: count == 0)
+
+
+async def test_more_watches_than_a_pool_has_connections_leave_room_for_everything_else(
+    cluster: Cluster, namespace: str, workload: TemplateWorkload
+) -> None:
+    await cluster.roll_out(namespace, "app", "shop/app:1.0")
+    listed = [asyncio.Event() for _ in range(150)]
+
+    async def watch(first: asyncio.Event) -> None:
+        async with contextlib.aclosing(workload.watch()) as states:
+            async for state in states:
+                first.set()
+                if state.current.version == "1.1":
+                    return
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        watches = [group.create_task(watch(first)) for first in listed]
+        for first in listed:
+            await first.wait()
+        await workload.read()
+        assert not any(one.done() for one in watches)
+        await cluster.deploy(namespace, "app", image="shop/app:1.1")
