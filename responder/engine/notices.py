@@ -75,9 +75,8 @@ class Notices:
             return
         self._unreadable[source] = now
         text = (
-            f"{what}. Such alerts count for nothing until that is mended at the sender; what can be read beside them is taken,"
-            " but for `events`, where a list is taken whole or not at all. Every one is in the log (`intake_noted`,"
-            " `intake_rejected`); here this is said once a day."
+            f"{what}. Such alerts count for nothing until that is mended at the sender; what can be read beside them is taken."
+            " Every one is in the log (`intake_noted`, `intake_rejected`); here this is said once a day."
         )
         task = asyncio.create_task(self._tell(f"Some of what {source} sends can't be read", text))
         self._telling.add(task)

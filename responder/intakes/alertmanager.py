@@ -17,11 +17,10 @@ from hashlib import blake2b
 
 from responder.domain.signal import Signal, SignalStatus, claim
 from responder.errors import InvalidInputError
-from responder.intakes.delivery import NO_HEADERS, ParsedDelivery
+from responder.intakes.delivery import NO_HEADERS, ParsedDelivery, notes_of
 from responder.intakes.fields import kind_of, placed, read_json, read_texts, read_time
 
 SOURCE = "alertmanager"
-MAX_NOTES = 20
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STATUSES = {"firing": SignalStatus.FIRING, "resolved": SignalStatus.RESOLVED}
@@ -60,9 +59,7 @@ def parse_group(document: dict[str, object], received_at: datetime, read: ReadAl
             problems.append(placed(error, f"alerts[{index}]"))
     if problems and not signals:
         raise problems[0] if "groupKey" in document else _custom(problems[0])
-    notes = [f"{problem.field}: {problem}" for problem in problems[:MAX_NOTES]]
-    if len(problems) > MAX_NOTES:
-        notes.append(f"{len(problems) - MAX_NOTES} more alerts could not be read")
+    notes = list(notes_of(problems, "alerts"))
     truncated = document.get("truncatedAlerts")
     if truncated:
         notes.append(f"truncatedAlerts: {truncated!s:.20} alerts were left out by the sender; this body is no all-clear")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
 from responder.domain.signal import Signal
+from responder.errors import InvalidInputError
 
+MAX_NOTES = 20
 NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
@@ -26,6 +28,14 @@ class ParsedDelivery:
     notes: tuple[str, ...] = ()
     receiver: str = ""
     unreadable: str = ""
+
+
+def notes_of(problems: Sequence[InvalidInputError], what: str) -> tuple[str, ...]:
+    """A sentence for each thing that could not be read, up to a limit. what: they are, in the plural."""
+    notes = [f"{problem.field}: {problem}" for problem in problems[:MAX_NOTES]]
+    if len(problems) > MAX_NOTES:
+        notes.append(f"{len(problems) - MAX_NOTES} more {what} could not be read")
+    return tuple(notes)
 
 
 class Parse(Protocol):

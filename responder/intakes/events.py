@@ -1,7 +1,8 @@
 """Responder's own format, for whatever can POST JSON: smoke tests, integrity checks, deploy hooks.
 
-One object or a list. A list is taken whole or not at all, and unknown keys are refused: who writes these bodies reads the answer,
-and can mend them and send them again. The events of a list happened one after the other, the last of them when it arrived.
+One object or a list. An event that can't be read is counted and noted while the others of its list are taken: who only passes
+events on throws a refused list away, and an alert with it. Unknown keys are refused: who writes these bodies reads the answer.
+The events of a list happened one after the other, the last of them when it arrived.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from responder.domain.signal import Signal, SignalStatus, claim
 from responder.errors import InvalidInputError
-from responder.intakes.delivery import NO_HEADERS, ParsedDelivery
+from responder.intakes.delivery import NO_HEADERS, ParsedDelivery, notes_of
 from responder.intakes.fields import kind_of, placed, read_json, read_texts, read_time
 from responder.intakes.numbers import annotate, as_number
 
@@ -32,17 +33,21 @@ _APART = timedelta(microseconds=1)  # so that three results without a time of th
 
 
 def parse(body: bytes, received_at: datetime, _headers: Mapping[bytes, bytes] = NO_HEADERS, /) -> ParsedDelivery:
-    """Read one body. Raises InvalidInputError, with the field, when any part of it is wrong."""
+    """Read one body. Raises InvalidInputError, with the field, when nothing can be made of it."""
     document = read_json(body)
     if type(document) is not list:
         return ParsedDelivery((_signal(document, received_at),))
-    signals = []
+    signals: list[Signal] = []
+    problems: list[InvalidInputError] = []
     for index, event in enumerate(document):
         try:
             signals.append(_signal(event, received_at - _APART * (len(document) - 1 - index)))
         except InvalidInputError as error:
-            raise placed(error, f"[{index}]") from None
-    return ParsedDelivery(tuple(signals))
+            problems.append(placed(error, f"[{index}]"))
+    if problems and not signals:
+        raise problems[0]
+    notes = notes_of(problems, "events")
+    return ParsedDelivery(tuple(signals), len(problems), notes, unreadable=notes[0] if notes else "")
 
 
 def _signal(event: object, received_at: datetime) -> Signal:

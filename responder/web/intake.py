@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from time import perf_counter
 
+import orjson
 import structlog
 from starlette.types import Receive, Scope, Send
 
@@ -33,8 +34,9 @@ _CLOSE = (("Connection", "close"),)
 _log = structlog.get_logger("responder.web")
 
 
-def _accepted(accepted: int, ignored: int) -> WholeAnswer:
-    return WholeAnswer(202, (_JSON,), b'{"accepted":%d,"ignored":%d}' % (accepted, ignored))
+def _accepted(accepted: int, ignored: int, problems: Sequence[str] = ()) -> WholeAnswer:
+    told = b',"problems":%b' % orjson.dumps(problems) if problems else b""
+    return WholeAnswer(202, (_JSON,), b'{"accepted":%d,"ignored":%d%b}' % (accepted, ignored, told))
 
 
 _ONE = _accepted(1, 0)  # by far the most frequent
@@ -45,7 +47,7 @@ class Disconnected(Exception):  # noqa: N818 - not an error: the sender went awa
 
 
 class IntakeEndpoint:
-    """Authenticate, read, journal, then 202 `{"accepted": n, "ignored": n}`.
+    """Authenticate, read, journal, then 202 `{"accepted": n, "ignored": n}`, with `problems` when some of it can't be read.
 
     name: of the sender, for metrics and logs.
     answer_within: from when the request came; None leaves it to the journal's patience.
@@ -123,6 +125,7 @@ class IntakeEndpoint:
         services.metrics.accepted(self._name, accepted, ignored, seconds)
         if delivery.unreadable:
             services.unreadable(self._name, delivery.unreadable)
+            return _accepted(accepted, ignored, delivery.notes)
         return _ONE if (accepted, ignored) == (1, 0) else _accepted(accepted, ignored)
 
     def _read(self, headers: Mapping[bytes, bytes], body: bytes, now: datetime) -> ParsedDelivery:

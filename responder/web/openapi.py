@@ -216,7 +216,9 @@ _SCHEMAS: Mapping[str, Schema] = {
         guards={"type": "object"},
         may_override={"type": "array", "items": _TEXT},
     ),
-    "Accepted": _object({"accepted": {"type": "integer"}, "ignored": {"type": "integer"}}),
+    "Accepted": _object(
+        {"accepted": {"type": "integer"}, "ignored": {"type": "integer"}}, problems={"type": "array", "items": _TEXT}
+    ),
     "Incident": _object(
         {
             "id": _TEXT,

@@ -1,4 +1,4 @@
-"""Responder's own events: one or a list, whole or not at all, every mistake named."""
+"""Responder's own events: one or a list, of which every good one counts, and every mistake is named."""
 
 from __future__ import annotations
 
@@ -84,10 +84,18 @@ def test_results_of_one_check_in_one_list_are_several_in_their_order() -> None:
     assert NOW - moments[0] == timedelta(microseconds=2)
 
 
-def test_one_wrong_event_refuses_the_whole_list_and_is_placed() -> None:
+def test_a_wrong_event_costs_no_good_one_and_is_placed() -> None:
+    """Who collects events for others and sends them on in lists throws a refused list away, the failed check in it too."""
+    delivery = parse(json.dumps([event(key="a"), event(status="broken"), event(key="b")]).encode(), NOW)
+    assert [signal.key for signal in delivery.signals] == ["a", "b"]
+    assert (delivery.ignored, delivery.unreadable) == (1, delivery.notes[0])
+    assert delivery.notes[0].startswith("[1].status: must be one of")
+
+
+def test_a_list_without_a_good_one_is_refused() -> None:
     with pytest.raises(InvalidInputError) as refused:
-        read([event(), event(status="broken")])
-    assert refused.value.field == "[1].status"
+        read([event(status="broken"), 7])
+    assert refused.value.field == "[0].status"
 
 
 def without(name: str) -> dict[str, object]:

@@ -45,13 +45,14 @@ async def test_what_could_not_be_used_is_counted_in_the_answer_in_the_metrics_an
         async with parts.client() as client:
             answer = await client.post(PATH, content=body, headers=JSON)
             metrics = (await client.get("/metrics")).text
-    assert answer.json() == {"accepted": 1, "ignored": 1}
+    problem = "alerts[1].status: must be 'firing' or 'resolved', not 'burning'"
+    assert answer.json() == {"accepted": 1, "ignored": 1, "problems": [problem]}
     assert 'responder_intake_accepted_total{source="alertmanager"} 1.0' in metrics
     assert 'responder_intake_ignored_total{source="alertmanager"} 1.0' in metrics
     assert "responder_journal_append_seconds_count 1.0" in metrics
     (line,) = lines
     assert (line["event"], line["receiver"]) == ("intake_noted", "on.call")
-    assert line["notes"][0].startswith("alerts[1].status: ")
+    assert line["notes"] == (problem,)
 
 
 @pytest.mark.parametrize(
