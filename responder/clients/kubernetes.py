@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import structlog
@@ -168,9 +168,20 @@ class KubernetesClient:
         call = resource.call("delete", namespace, name)
         return await self._connection.ask(replace(call, method="DELETE", body=options, query=query))
 
-    async def read_log(self, namespace: str, pod: str, *, container: str = "", lines: int) -> str:
-        """The last lines of a container's log."""
+    async def read_log(
+        self,
+        namespace: str,
+        pod: str,
+        *,
+        container: str = "",
+        lines: int,
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> str:
+        """The last lines of a container's log. since: to the second, by the node's clock. limit: bytes; the rest is cut off."""
         query = {"tailLines": str(lines)} | ({"container": container} if container else {})
+        query |= {"sinceTime": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")} if since else {}
+        query |= {"limitBytes": str(limit)} if limit else {}
         return await self._connection.ask_text(replace(PODS.call("get", namespace, pod, "log"), query=query))
 
     async def execute(

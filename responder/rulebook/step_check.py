@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from responder.domain.wording import did_you_mean
 from responder.clients.templates import named_inputs
 from responder.domain.plan import PARALLEL, ROLLBACKS
 from responder.rulebook.convert_plan import destroys, only_looks
 from responder.rulebook.declarations import Declarations, DeclaredStep
 from responder.rulebook.plan_form import INCLUDE
-from responder.rulebook.problem import Problem, did_you_mean
+from responder.rulebook.problem import Problem
 from responder.rulebook.step_tree import Node, Section, Tree, grow
 
 
@@ -105,7 +106,8 @@ _CHECKS = {
     "http.request": "use `http.check` if it only looks, else put it under `steps`",
     "kubernetes.exec": "say `changes: false` if it only looks, else put it under `steps`",
 }
-_ANY_CHECK = "put it under `steps`; `command.check`, `http.check`, `prometheus.check` and `kubernetes.wait` only look"
+_LOOKING = "`command.check`, `http.check`, `prometheus.check`, `kubernetes.wait` and `kubernetes.logs` only look"
+_ANY_CHECK = f"put it under `steps`; {_LOOKING}"
 
 
 def _needs(tree: Tree) -> Iterator[Problem]:

@@ -10,6 +10,8 @@ from responder.actions.kubernetes.containers import SetEnv, SetImage
 from responder.actions.kubernetes.delete import Delete
 from responder.actions.kubernetes.exec import Exec
 from responder.actions.kubernetes.job import Job
+from responder.actions.kubernetes.logs import Logs
+from responder.actions.kubernetes.logs_parameters import LogsParameters
 from responder.actions.kubernetes.patch import Patch
 from responder.actions.kubernetes.pause import Pause, Resume
 from responder.actions.kubernetes.pods import DeletePods
@@ -42,6 +44,7 @@ KUBERNETES_PARAMETERS: Mapping[str, type[Parameters]] = {
     "kubernetes.job": given.JobParameters,
     "kubernetes.exec": given.ExecParameters,
     "kubernetes.wait": given.WaitParameters,
+    "kubernetes.logs": LogsParameters,
 }
 
 
@@ -65,4 +68,5 @@ def kubernetes_actions(cluster: KubernetesClient) -> Mapping[str, Action]:
         "kubernetes.job": Job(cluster),
         "kubernetes.exec": Exec(cluster),
         "kubernetes.wait": Wait(cluster),
+        "kubernetes.logs": Logs(cluster),
     }

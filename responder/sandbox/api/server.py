@@ -38,6 +38,15 @@ def _true(text: str | None) -> bool:
     return (text or "").lower() in ("1", "true")
 
 
+def _end_of(log: str, request: Request) -> str:
+    """As `tailLines` and `limitBytes` want it. Lines of the sandbox have no times, so `sinceTime` leaves out none."""
+    try:
+        count, limit = (int(request.query_params.get(name) or len(log)) for name in ("tailLines", "limitBytes"))
+    except ValueError as error:
+        raise refusals.bad_request(f"tailLines or limitBytes: {error}") from error
+    return "".join(log.splitlines(keepends=True)[-count:] if count else [])[:limit]
+
+
 class ApiServer:
     """read_log: the log text of a pod."""
 
@@ -103,7 +112,7 @@ class ApiServer:
     def _get(self, asked: Asked, request: Request) -> Response:
         item = self._operations.get(asked.resource, asked.namespace, asked.name)
         if asked.subresource == "log":
-            return PlainTextResponse(self._read_log(item))
+            return PlainTextResponse(_end_of(self._read_log(item), request))
         if asked.subresource == "scale":
             return _answer(scale_of(item))
         return _answer(self._table(asked.resource, [item]) if self._wants_table(request) else item)
