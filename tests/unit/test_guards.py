@@ -17,8 +17,8 @@ from responder.domain.ordered import judge_for
 from responder.domain.past_rollbacks import PastRollback
 from responder.domain.plan import PARALLEL, Plan, Step, revisions_asked
 from responder.domain.selection import choose_version
-from responder.domain.surroundings import Budget, Config, Quota, Surroundings
-from responder.domain.target import Concern, GuardSettings, HelmRef, Place, RollbackLimit, WorkloadRef, namespace_of
+from responder.domain.surroundings import Budget, Config, Quota, Surroundings, judge_config, judge_quota
+from responder.domain.target import Concern, GuardSettings, HelmRef, Limits, Place, RollbackLimit, WorkloadRef, namespace_of
 from responder.domain.version import Owner, Version
 from tests.unit.version_values import NOW, PROGRESSING, at, entry, state, target, version
 
@@ -355,6 +355,88 @@ CALM = {
 @pytest.mark.parametrize("around", CALM.values(), ids=CALM.keys())
 def test_no_word_of_warning_about(around: Surroundings) -> None:
     assert set(verdicts(replace(FACTS, state=state(V3, V2, V1, surroundings=around))).values()) == {Outcome.PASS}
+
+
+def test_people_are_told_that_nobody_knows_when_the_version_last_ran() -> None:
+    around = reads(Config("configmap/app", at(-700)))
+    assert judge_config(around, V2.digest, None, Concern.REFUSE)[0] is Outcome.UNKNOWN
+    assert judge_config(around, V2.digest, None, Concern.WARN)[0] is Outcome.WARN
+    assert judge_config(Surroundings(), V2.digest, None, Concern.REFUSE)[0] is Outcome.PASS, "it reads nothing"
+
+
+# --- to the moment -------------------------------------------------------------------------------------------------------
+
+FULL = Quota("team", {"pods": Decimal(10)}, {"pods": Decimal(9)})
+TO_THE_MOMENT = {
+    "the alert began as the version was rolled out": ("recent_change", replace(FACTS, began_at=at(-10)), -0.1),
+    "the window for deployments ends as the alert begins": (
+        "recent_change",
+        replace(FACTS, target=target(deployed_within=timedelta(minutes=5))),
+        0.1,
+    ),
+    "the rollout in progress began with the alert": (
+        "rollout",
+        replace(FACTS, state=state(replace(V3, created_at=at(-5)), V2, V1, rollout=PROGRESSING)),
+        -0.1,
+    ),
+}
+
+
+@pytest.mark.parametrize(("guard", "facts", "later"), TO_THE_MOMENT.values(), ids=TO_THE_MOMENT.keys())
+def test_a_guard_still_passes_when(guard: str, facts: Facts, later: float) -> None:
+    assert verdicts(facts)[guard] is Outcome.PASS
+    began = facts.began_at
+    assert began is not None
+    assert verdicts(replace(facts, began_at=began + timedelta(minutes=later)))[guard] is Outcome.REFUSE
+
+
+COUNTED = {
+    "of this target": ("max_rollbacks", (past("app", -1440), past("app", -600)), {}),
+    "over all targets": ("blast_radius", tuple(past(f"a{n}", -60 + n, namespace=f"n{n}") for n in range(5)), {}),
+    "in one namespace": ("blast_radius", tuple(past(f"a{n}", -60 + n) for n in range(3)), {}),
+    "in one namespace, whose window is another than that for all": (
+        "blast_radius",
+        tuple(past(f"a{n}", -60 + n) for n in range(3)),
+        {"limits": Limits(RollbackLimit(9, timedelta(hours=6)), RollbackLimit(3, timedelta(hours=1)))},
+    ),
+    "that is to settle": ("settle", (past("app", -10),), {}),
+    "that failed": ("breaker", (past("app", -1540, failed=True), past("app", -100, failed=True)), {}),
+}
+
+
+@pytest.mark.parametrize(("guard", "history", "more"), COUNTED.values(), ids=COUNTED.keys())
+def test_when_its_window_is_over_nothing_counts_any_more_of_a_rollback(
+    guard: str, history: tuple[PastRollback, ...], more: dict[str, Any]
+) -> None:
+    facts = replace(FACTS, past=history, **more)
+    assert verdicts(facts)[guard] is Outcome.PASS
+    inside = replace(history[0], at=history[0].at + timedelta(seconds=1))
+    assert verdicts(replace(facts, past=(inside, *history[1:])))[guard] is Outcome.REFUSE
+
+
+def test_a_failure_at_the_moment_in_which_a_hold_was_lifted_was_seen_to() -> None:
+    facts = replace(FACTS, past=(past("app", -1600, failed=True), past("app", -1500, failed=True)), looked_at=at(-1600))
+    assert verdicts(facts)["breaker"] is Outcome.PASS, "the first no longer counts, so there is one"
+    assert verdicts(replace(facts, looked_at=at(-1601)))["breaker"] is Outcome.REFUSE
+
+
+def test_a_version_that_ran_exactly_as_long_as_asked_for_is_proven() -> None:
+    ran = (LEDGER[0], entry(V2, -300, -10, longest=timedelta(minutes=10)), LEDGER[2])
+    assert judge(replace(FACTS, ledger=ran))[1].version == V2
+
+
+def test_a_pod_that_takes_all_that_is_left_of_a_quota_fits() -> None:
+    needs = {V2.digest: {"pods": Decimal(1)}}
+    around = Surroundings(surge=1, quotas=(FULL,), needs=needs)
+    assert judge_quota(around, V2.digest, Concern.REFUSE)[0] is Outcome.PASS
+    assert judge_quota(replace(around, needs={V2.digest: {"pods": Decimal(2)}}), V2.digest, Concern.REFUSE)[0] is Outcome.REFUSE
+
+
+@pytest.mark.parametrize("said", ["false", "False", " FALSE ", "", " "])
+def test_an_annotation_that_says_no_holds_nothing_back(said: str) -> None:
+    assert (
+        verdicts(replace(FACTS, state=state(V3, V2, V1, annotations={"responder.dev/hold": said})))["object_hold"] is Outcome.PASS
+    )
 
 
 # --- breaker, exceptions, orders -----------------------------------------------------------------------------------------
