@@ -94,11 +94,13 @@ def recipients(
 ) -> list[tuple[str, Message]]:
     """Who gets this message: each configured notifier once, with the components for the target and the addresses of its routes.
 
-    What is addressed already goes there and nowhere else. What is for one notifier by name is not for customers.
+    A message about no target goes to the routes of all. What is addressed already goes there and nowhere else. What is for one notifier by name is not for customers.
     """
     chosen: dict[str, Message] = {}
     for route in routes:
         if route.to not in configured or message.severity not in route.severities or (only is not None and route.to != only):
+            continue
+        if route.targets and message.target and message.target not in route.targets:
             continue
         component = route.components.get(message.target)
         known = chosen.get(route.to, message)

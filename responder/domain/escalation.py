@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from responder.domain.incident import Incident, IncidentStatus
-from responder.domain.rulebook import EscalationLevel
+from responder.domain.rulebook import EscalationLevel, Severity
 from responder.domain.wording import spell_duration, spell_time
 
 _NOBODY_IS_NEEDED = frozenset(
@@ -56,7 +56,14 @@ def next_level_at(incident: Incident, levels: Iterable[EscalationLevel]) -> date
 
 def levels_for(incident: Incident, levels: Iterable[EscalationLevel]) -> list[EscalationLevel]:
     """All levels that concern incidents like this, told or not."""
-    return sorted((level for level in levels if incident.severity in level.severities), key=lambda level: level.after)
+    return levels_of(incident.target, incident.severity, levels)
+
+
+def levels_of(target: str, severity: Severity, levels: Iterable[EscalationLevel]) -> list[EscalationLevel]:
+    """In the order of time: those for the target, else those for everybody. target: "" for none."""
+    concerned = [level for level in levels if severity in level.severities]
+    own = [level for level in concerned if target in level.targets]
+    return sorted(own or (level for level in concerned if not level.targets), key=lambda level: level.after)
 
 
 def describe_call(incident: Incident, level: EscalationLevel, number: int, of: int, now: datetime) -> str:

@@ -85,6 +85,7 @@ class Route:
     """Who is told. to: name of a notifier. components: Statuspage component ids by target name.
 
     addresses: for mail: our own people. customers: those who hear only what a status page would say.
+    targets: of whose incidents; () for all. What is about no target goes everywhere.
     """
 
     to: str
@@ -92,6 +93,7 @@ class Route:
     components: Mapping[str, str] = field(default_factory=dict)
     addresses: tuple[str, ...] = ()
     customers: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
 
 _LOUD = frozenset({Severity.P0, Severity.P1})
@@ -135,6 +137,7 @@ class EscalationLevel:
     """Who else is told when nobody has an incident in hand. after: counted from when people were first needed.
 
     tell: names of notifiers. addresses: for mail, () for those of its routes. contacts: names and numbers for whoever is told.
+    targets: for their incidents, instead of the levels for everybody; () is a level for everybody.
     """
 
     after: timedelta
@@ -142,6 +145,7 @@ class EscalationLevel:
     severities: frozenset[Severity] = frozenset(Severity)
     addresses: tuple[str, ...] = ()
     contacts: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,3 +91,15 @@ def test_who_is_called_reads_how_long_it_waits_for_whom_and_how_to_take_it() -> 
     assert "responder acknowledge inc_1" in text
     failed = describe_call(incident(status=IncidentStatus.FAILED), LEVELS[0], 1, 4, NOON)
     assert failed.startswith("This needs somebody; it ended failed: 5 % errors.")
+
+
+def test_a_target_with_levels_of_its_own_goes_by_these_where_they_are_for_its_severity() -> None:
+    common, own = EscalationLevel(9 * MINUTE, ("slack",)), EscalationLevel(5 * MINUTE, ("pagerduty",), targets=("app", "jobs"))
+    others = EscalationLevel(MINUTE, ("email",), targets=("shop",))
+    levels = (common, own, others)
+    assert levels_for(incident(), levels) == [own]
+    assert levels_for(incident(target="jobs"), levels) == [own]
+    assert levels_for(incident(target="elsewhere"), levels) == [common]
+    assert levels_for(incident(target=""), levels) == [common]
+    loud = replace(own, severities=frozenset({Severity.P0}))
+    assert levels_for(incident(), (common, loud)) == [common], "the incident is P1, and nobody is to be left without a call"
