@@ -7,6 +7,7 @@ Best effort: what is told has happened already, and nothing may fail because nob
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -82,9 +83,21 @@ class Notices:
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
+    async def late_answer(self, key: str, who: str, text: str) -> None:
+        """What somebody who gave a command could not be told alone. key: of the command; told once for it.
+
+        Raises JournalUnavailableError.
+        """
+        notice = f"note_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        await self._put(notice, f"To {who}, whose command took longer than Slack waits", text)
+
     async def _tell(self, title: str, text: str) -> None:
-        now = self._clock()
-        notice = self._new_id(now).replace("inc_", "note_", 1)
+        try:
+            await self._put(self._new_id(self._clock()).replace("inc_", "note_", 1), title, text)
+        except JournalUnavailableError as error:
+            _log.warning("notice_not_told", title=title, error=str(error))
+
+    async def _put(self, notice: str, title: str, text: str) -> None:
         message = Message(
             id=f"{notice}-1",
             incident_id=notice,
@@ -93,12 +106,8 @@ class Notices:
             target="",
             title=title,
             text=text,
-            at=now,
+            at=self._clock(),
         )
         told = recipients(self._rulebook().routes, message, self._configured)
-        try:
-            await self._outbox.put([OutboxEntry(to, replace(one, customers=())) for to, one in told])
-        except JournalUnavailableError as error:
-            _log.warning("notice_not_told", title=title, error=str(error))
-            return
+        await self._outbox.put([OutboxEntry(to, replace(one, customers=())) for to, one in told])
         self._on_outbox()

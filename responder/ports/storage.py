@@ -94,9 +94,7 @@ class Incidents(Protocol):
         """Insert unless the identity is known or (for an open incident) the target is busy. Returns what is now on record."""
         ...
 
-    async def save(
-        self, incident: Incident, events: Sequence[IncidentEvent] = (), outbox: Sequence[OutboxEntry] = ()
-    ) -> None:
+    async def save(self, incident: Incident, events: Sequence[IncidentEvent] = (), outbox: Sequence[OutboxEntry] = ()) -> None:
         """Its new state. Raises NotFoundError when it was never opened, ConflictError when another is open on its target."""
         ...
 
@@ -220,6 +218,10 @@ class People(Protocol):
 
     async def kept_answer(self, key: str) -> KeptAnswer | None:
         """What the command with this key was answered, None for one that was never answered."""
+        ...
+
+    async def open_answers(self, status: int) -> list[tuple[str, KeptAnswer]]:
+        """Those kept under this status, with their keys, oldest first."""
         ...
 
     async def prune(self, *, answers_before: datetime, others_before: datetime) -> int:

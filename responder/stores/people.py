@@ -70,6 +70,12 @@ class SqlPeople:
         row = await self._reader.run(lambda connection: connection.execute(query).first())
         return None if row is None else KeptAnswer(row.digest, row.status, row.body)
 
+    async def open_answers(self, status: int) -> list[tuple[str, KeptAnswer]]:
+        columns = kept_answers.c
+        query = select(columns.key, columns.digest, columns.status, columns.body).where(columns.status == status)
+        rows = await self._reader.run(lambda connection: connection.execute(query.order_by(columns.at)).all())
+        return [(row.key, KeptAnswer(row.digest, row.status, row.body)) for row in rows]
+
     async def prune(self, *, answers_before: datetime, others_before: datetime) -> int:
         gone = (
             delete(kept_answers).where(kept_answers.c.at < answers_before),

@@ -19,6 +19,7 @@ from responder.engine.preview import Previewer
 from responder.ports import Clock, Incidents, Journal, People
 from responder.web.admission import SenderSecrets
 from responder.web.rate import CommandRate
+from responder.web.slack_promises import SlackPromises
 from responder.web.tokens import Tokens
 
 
@@ -40,10 +41,14 @@ async def _tell_nobody(_url: str, _text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SlackServices:
-    """signing_secret: None when Slack gives no commands. tell: answer at a `response_url`, with text that is escaped."""
+    """signing_secret: None when Slack gives no commands. tell: answer at a `response_url`, with text that is escaped.
+
+    promises: None for some that are told to nobody else when a `response_url` fails.
+    """
 
     signing_secret: bytes | None = field(default=None, repr=False)
     tell: Callable[[str, str], Awaitable[None]] = _tell_nobody
+    promises: SlackPromises | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Slack's two ways in: buttons and the slash command. Signed, from a person we know, through the same commands as the API.
 
-Slack waits for 3 s. A command is done, and on record, before it is answered; one that takes longer is answered that it is under
-way, and who gave it is told by the `response_url` what came of it.
+Slack waits for 3 s. A command is done, and on record, before it is answered; one that takes longer is answered that it is not
+done yet, and what came of it is said later in any case (see `slack_promises`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from responder.domain.people import Actor, KeptAnswer
+from responder.domain.people import Actor
 from responder.engine.commands import AuditLog
 from responder.errors import JournalUnavailableError, ResponderError
 from responder.notifiers.slack import escape
@@ -28,6 +28,7 @@ from responder.web.answers import json_answer
 from responder.web.problems import Problem, ProblemError, too_large
 from responder.web.services import WebServices
 from responder.web.slack_deeds import SlackDeeds
+from responder.web.slack_promises import Promise, SlackPromises
 from responder.web.slack_signature import SlackSignature
 from responder.web.slack_words import Spoken, read_words
 from responder.web.tokens import OPERATORS, READERS, Holder
@@ -36,7 +37,9 @@ BODY_LIMIT = 1024 * 1024  # a press carries the message it was made on
 ANSWER_WITHIN = timedelta(seconds=2)  # of Slack's 3
 _TEXT_LIMIT = 2900
 _READING = frozenset({"status", "held", "help"})
-_UNDER_WAY = "It takes longer than usual. What comes of it is said here."
+_READING_ON = "It takes longer than usual. What comes of it is said here."
+_PROMISED = "Not done yet, it takes longer than usual. What comes of it is said here or in the channel, after a restart too."
+_NOT_ON_RECORD = "Not done yet, and not even on record. What comes of it is said here; if nothing is, give it again."
 
 _log = structlog.get_logger("responder.web")
 
@@ -51,6 +54,14 @@ class _Asked:
     key: str
     url: str
     do: Callable[[Holder, str], Awaitable[str]]
+
+
+@dataclass(slots=True)
+class _Course:
+    """How far it is. promise: on record, unless what is asked for changes nothing. is_late: who asked was told to wait."""
+
+    promise: Promise | None = None
+    is_late: bool = False
 
 
 def slack_routes(services: WebServices) -> list[Route]:
@@ -69,8 +80,10 @@ class _SlackEar:
         if services.people is None:
             raise ValueError("Slack gives commands, and this service takes none")
         self._services = services
-        self._people = services.people.people
-        self._audit = AuditLog(self._people, services.clock)
+        self._audit = AuditLog(services.people.people, services.clock)
+        self._promises = services.slack.promises or SlackPromises(
+            services.people.people, services.clock, services.slack.tell, _announce_nowhere
+        )
         self._signature = SlackSignature(services.slack.signing_secret)
         self._deeds = SlackDeeds(services.people, services.incidents, services.clock)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -131,25 +144,40 @@ class _SlackEar:
         return _Asked(user, spoken.name, spoken.subject, key, url, self._deeds.say(spoken))
 
     async def _in_time(self, asked: _Asked) -> str:
-        """What came of it, or that it is under way; the rest is told when it is there."""
-        task = asyncio.create_task(self._done(asked), name=f"slack:{asked.action}")
+        """What came of it, or that it is not done yet; the rest is told when it is there."""
+        course = _Course()
+        task = asyncio.create_task(self._done(asked, course), name=f"slack:{asked.action}")
         finished, _ = await asyncio.wait({task}, timeout=ANSWER_WITHIN.total_seconds())
         if finished:
             return task.result()
+        course.is_late = True
 
         async def tell_later() -> None:
-            text = await task
-            await self._tell(asked.url, text or f"{asked.action}: done.")
+            text = await task or f"{asked.action}: done."
+            if course.promise is None:
+                await self._tell(asked.url, text)
+            else:
+                await self._promises.keep(course.promise, escape(text, _TEXT_LIMIT))
 
         self._beside(tell_later())
-        return _UNDER_WAY
+        if asked.action in _READING:
+            return _READING_ON
+        return _PROMISED if course.promise is not None else _NOT_ON_RECORD
 
-    async def _done(self, asked: _Asked) -> str:
+    async def _done(self, asked: _Asked, course: _Course) -> str:
         """What there is to say when it is done or refused; never raises."""
+        text = await self._outcome(asked, course)
+        if course.promise is not None and not course.is_late:
+            await self._promises.end(course.promise)
+        return text
+
+    async def _outcome(self, asked: _Asked, course: _Course) -> str:
         try:
             holder = await self._who(asked)
             if asked.action not in _READING:
-                await self._count_once(asked.key)
+                promise = Promise(asked.key, holder.name, f"{asked.action} {asked.subject[:200]}".strip(), asked.url)
+                await self._promises.begin(promise)
+                course.promise = promise
             return await asked.do(holder, asked.key)
         except ProblemError as error:
             return f"Not done: {error.problem.detail}"
@@ -175,12 +203,6 @@ class _SlackEar:
             raise Problem(403, f"{why}. Ask for an entry in RESPONDER_TOKENS_FILE; your user id is {asked.user}").error()
         return holder
 
-    async def _count_once(self, key: str) -> None:
-        """A request counts once, also after a restart, which forgets what was seen. Raises ProblemError."""
-        if await self._people.kept_answer(key) is not None:
-            raise Problem(401, "this request came before").error()
-        await self._people.keep_answer(key, KeptAnswer("", 200, b""), self._services.clock())
-
     async def _tell(self, url: str, text: str) -> None:
         try:
             await self._services.slack.tell(url, escape(text, _TEXT_LIMIT))
@@ -191,6 +213,10 @@ class _SlackEar:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _announce_nowhere(_key: str, _who: str, _text: str) -> None:
+    return
 
 
 def _shown(text: str) -> Response:

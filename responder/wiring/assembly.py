@@ -127,7 +127,15 @@ class Assembly:
             reader=reader,
             outbox=outbox,
             keeper=keeper,
-            upkeep=Upkeep(settings, database, engine.brain, metrics, people_file=self._people_file, held_back=engine.held_back),
+            upkeep=Upkeep(
+                settings,
+                database,
+                engine.brain,
+                metrics,
+                people_file=self._people_file,
+                held_back=engine.held_back,
+                promises=services.slack.promises,
+            ),
             started=started,
         )
 

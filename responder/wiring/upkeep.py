@@ -16,19 +16,21 @@ from responder.stores.database import Database
 from responder.stores.report_files import ReportFiles
 from responder.telemetry import Metrics
 from responder.web.people_file import PeopleFile
+from responder.web.slack_promises import SlackPromises
 from responder.wiring.clock import wall_clock
 
 _log = structlog.get_logger(__name__)
 _GAUGES_EVERY = timedelta(seconds=15)
 _TOKENS_LOOKED_AT_EVERY = timedelta(seconds=2)
 _REPORTS_EVERY = timedelta(seconds=5)
+_PROMISES_EVERY = timedelta(minutes=1)
 _HELD_BACK_EVERY = timedelta(minutes=1)
 _MAINTENANCE_EVERY = timedelta(hours=1)
 _ANSWERS_KEPT_FOR = timedelta(days=1)  # a command repeated later than this is a new one
 
 
 class Upkeep:
-    """people_file: None when nobody has a token of their own."""
+    """people_file: None when nobody has a token of their own. promises: of what is said in Slack later."""
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Upkeep:
         *,
         people_file: PeopleFile | None,
         held_back: HeldBackRules,
+        promises: SlackPromises | None,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -46,6 +49,7 @@ class Upkeep:
         self._metrics = metrics
         self._people_file = people_file
         self._held_back = held_back
+        self._promises = promises
 
     async def run(self) -> None:
         """Ends only by cancellation."""
@@ -56,6 +60,8 @@ class Upkeep:
             if self._settings.reports_dir is not None:
                 files = ReportFiles(self._settings.reports_dir, self._database.incidents, render_report)
                 group.create_task(_every(_REPORTS_EVERY, files.write_reports, first=timedelta(0)), name="reports")
+            if self._promises is not None:
+                group.create_task(_every(_PROMISES_EVERY, self._promises.catch_up, first=timedelta(0)), name="promises")
             group.create_task(_every(_GAUGES_EVERY, self._count, first=timedelta(0)), name="gauges")
             group.create_task(_every(_HELD_BACK_EVERY, self._held_back.tell, first=_HELD_BACK_EVERY), name="held back")
             group.create_task(_every(_MAINTENANCE_EVERY, self._maintain, first=_MAINTENANCE_EVERY), name="maintenance")

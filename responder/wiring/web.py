@@ -25,6 +25,7 @@ from responder.web.people_file import read_people
 from responder.web.rate import CommandRate
 from responder.web.rules import rule_rows
 from responder.web.services import PeopleServices, SlackServices, WebServices
+from responder.web.slack_promises import SlackPromises
 from responder.web.tokens import Tokens
 from responder.wiring.clock import wall_clock
 from responder.wiring.outside import text_of
@@ -45,6 +46,8 @@ def web_services(
 ) -> WebServices:
     """reload: of everything that is read from files while the service runs."""
     brain = engine.brain
+
+    response_urls = ResponseUrls(http, settings.slack_api_url)
 
     async def versions(name: str) -> WorkloadState:
         return await ports.workloads.of(ports.targets()[name]).read()
@@ -81,7 +84,11 @@ def web_services(
         ),
         feed=feed,
         unreadable=engine.notices.sender_unreadable,
-        slack=SlackServices(_key(settings.slack_signing_secret), ResponseUrls(http, settings.slack_api_url).tell),
+        slack=SlackServices(
+            _key(settings.slack_signing_secret),
+            response_urls.tell,
+            SlackPromises(ports.people, wall_clock, response_urls.tell, engine.notices.late_answer),
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from responder.sandbox.catchers import Fault, SlackCatcher
@@ -16,6 +17,7 @@ from responder.sandbox.cluster import SandboxCluster
 from responder.sandbox.slack_workspace import BOT_TOKEN, CHANNEL_NAME, Post
 from tests.acceptance.test_people import Scene
 from tests.harness.cluster import Cluster
+from tests.harness.kubernetes_proxy import Forward, KubernetesProxy, Request, pass_on
 from tests.harness.service import ResponderService
 from tests.harness.slack import SIGNING_SECRET, SlackHands, block_kit_problem
 
@@ -52,6 +54,7 @@ class Conversation(Scene):
     slack: SlackCatcher
     people: SlackHands
     people_file: Path
+    kubernetes: KubernetesProxy
 
     async def post(self, holds: Callable[[Post], bool] = lambda _: True) -> Post:
         """Wait until the newest incident's message is there and something holds of it."""
@@ -99,7 +102,7 @@ async def conversation(folder: Path) -> AsyncIterator[Conversation]:
         SandboxCluster(start_delay=0.02, stop_delay=0.02, backoff=0.5) as sandbox,
     ):
         sandbox.write_kubeconfig(kubeconfig)
-        async with Cluster(kubeconfig) as cluster:
+        async with Cluster(kubeconfig) as cluster, KubernetesProxy(cluster) as kubernetes:
             namespace = await cluster.new_namespace()
             await cluster.roll_out(namespace, "app", "shop/app:v1", "shop/app:v2")
             environment = {
@@ -108,12 +111,12 @@ async def conversation(folder: Path) -> AsyncIterator[Conversation]:
                 "RESPONDER_SLACK_CHANNEL": CHANNEL_NAME,
                 "RESPONDER_SLACK_API_URL": slack.api_url,
                 "RESPONDER_SLACK_SIGNING_SECRET": SIGNING_SECRET,
-                "KUBECONFIG": str(kubeconfig),
+                "KUBECONFIG": str(kubernetes.write_kubeconfig(folder / "proxied-kubeconfig")),
             }
             async with ResponderService(folder / "service", RULES.format(namespace=namespace), environment) as service:
                 hands = SlackHands(slack, service.http, lambda: datetime.now(UTC))
                 began = datetime.now(UTC) + timedelta(seconds=1)
-                yield Conversation(service, cluster, namespace, began, slack, hands, people_file)
+                yield Conversation(service, cluster, namespace, began, slack, hands, people_file, kubernetes)
                 assert BOT_TOKEN not in service.log
                 assert SIGNING_SECRET not in service.log
 
@@ -193,6 +196,30 @@ async def test_a_dead_slack_delays_no_rollback_and_hears_of_it_in_order_when_it_
         assert await on.image() == "shop/app:v1"
         post = await on.post(lambda one: "Monitoring" in str(one.payload["blocks"]))
         assert "ann ordered the rollback of app: checkout is broken" in str(post.payloads[0]["blocks"])
+
+
+async def test_who_was_told_to_wait_is_told_the_end_also_after_a_kill(tmp_path: Path) -> None:
+    async with conversation(tmp_path) as on:
+        never = asyncio.Event()
+
+        async def hang(_request: Request, forward: Forward) -> httpx.Response | None:
+            await never.wait()
+            return await forward()
+
+        on.kubernetes.rule = hang
+        assert "Not done yet, it takes longer than usual." in (await on.people.say("rollback app checkout is broken", ANN)).text
+        await on.service.kill()
+        on.kubernetes.rule = pass_on
+        await on.service.start()
+        assert "Your `rollback app` was cut off by a restart of Responder" in await on.told("say-1")
+        assert await on.service.incidents() == []
+        assert await on.image() == "shop/app:v2"
+        await on.service.kill()
+        await on.service.start()
+        on.people.http = on.service.http
+        assert "is ordered" in (await on.people.say("rollback app checkout is broken", ANN)).text
+        await on.newest("monitoring")
+        assert len(on.slack.workspace.answers["say-1"]) == 1
 
 
 async def test_who_is_taken_off_the_list_may_no_longer_act_without_a_restart(tmp_path: Path) -> None:

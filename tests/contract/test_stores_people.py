@@ -61,6 +61,16 @@ async def test_an_answer_is_kept_under_its_key(open_it: OpenDatabase, tmp_path: 
         assert await database.people.kept_answer("k") == KeptAnswer("digest", 202, b"{}")
 
 
+async def test_answers_that_are_still_owed_are_found_oldest_first(open_it: OpenDatabase, tmp_path: Path) -> None:
+    async with open_it(tmp_path) as database:
+        people, owed = database.people, KeptAnswer("", 102, b"{}")
+        await people.keep_answer("later", owed, at(1))
+        await people.keep_answer("sooner", owed, NOW)
+        await people.keep_answer("given", owed, NOW)
+        await people.keep_answer("given", KeptAnswer("", 200, b""), NOW)
+        assert await people.open_answers(102) == [("sooner", owed), ("later", owed)]
+
+
 async def test_what_is_old_is_pruned_and_what_is_in_force_stays(open_it: OpenDatabase, tmp_path: Path) -> None:
     async with open_it(tmp_path) as database:
         people = database.people

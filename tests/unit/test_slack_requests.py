@@ -16,16 +16,17 @@ import pytest
 
 from responder.domain.guard import Outcome, Verdict
 from responder.domain.incident import Incident
-from responder.domain.people import Actor, Suppression
+from responder.domain.people import Actor, KeptAnswer, Suppression
 from responder.engine.commands import Commands
-from responder.engine.orders import GuardsError, Orders
-from responder.errors import JournalUnavailableError, RefusedError
+from responder.engine.orders import GuardsError, Orders, RollbackRequest
+from responder.errors import JournalUnavailableError, RefusedError, TemporaryError
 from responder.ports import People
 from responder.web import slack as web_slack
 from responder.web.app import build_app
 from responder.web.problems import ProblemError
 from responder.web.rate import CommandRate
 from responder.web.services import PeopleServices, SlackServices
+from responder.web.slack_promises import SlackPromises
 from responder.web.slack_signature import SlackSignature
 from responder.web.slack_words import read_words
 from responder.web.tokens import Holder, Role, Tokens
@@ -55,10 +56,19 @@ class Scene:
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     rate: CommandRate = field(default_factory=lambda: CommandRate(0))
     secret: bytes | None = SIGNING_SECRET.encode()
+    announced: list[tuple[str, str]] = field(default_factory=list)
+    unreachable: bool = False
+    promises: SlackPromises = field(init=False)
     http: httpx.AsyncClient = field(init=False)
 
     async def tell(self, url: str, text: str) -> None:
+        if self.unreachable:
+            raise TemporaryError("Slack is away")
         self.told.append((url, text))
+        self.heard.set()
+
+    async def announce(self, key: str, who: str, text: str) -> None:
+        self.announced.append((who, text))
         self.heard.set()
 
     @asynccontextmanager
@@ -66,7 +76,8 @@ class Scene:
         people = PeopleServices(cast("Commands", self.played), cast("Orders", self.played), cast("People", self.played))
         parts = Parts(tokens=Tokens.of(operator="op", named=PEOPLE, clock=lambda: NOW))
         parts.incidents.incidents = [an_incident()]
-        slack = SlackServices(self.secret, self.tell)
+        self.promises = SlackPromises(people.people, lambda: NOW, self.tell, self.announce)
+        slack = SlackServices(self.secret, self.tell, self.promises)
         services = replace(parts.services(), people=people, slack=slack, command_rate=self.rate)
         transport = httpx.ASGITransport(build_app(services), raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://responder.example") as self.http:
@@ -235,24 +246,114 @@ async def test_whatever_the_engine_does_slack_gets_an_empty_200_and_the_person_a
         assert said in await on.say("hold off")
 
 
-async def test_an_engine_that_hangs_does_not_keep_slack_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+PROMISED = "Not done yet, it takes longer than usual. What comes of it is said here or in the channel, after a restart too."
+
+
+@dataclass
+class Slow(PlayedSlack):
+    """Orders and yeses take until the gate opens. unwritable: so does what is put on record."""
+
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    unwritable: bool = False
+
+    async def approve(self, incident: str, actor: Actor, reason: str = "", step: str | None = None) -> Incident:
+        await self.gate.wait()
+        return await super().approve(incident, actor, reason, step)
+
+    async def force(self, request: RollbackRequest, actor: Actor, key: str = "") -> Incident:
+        await self.gate.wait()
+        return await super().force(request, actor, key)
+
+    async def keep_answer(self, key: str, answer: KeptAnswer, at: datetime) -> None:
+        if self.unwritable:
+            await self.gate.wait()
+        await super().keep_answer(key, answer, at)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_slack, "ANSWER_WITHIN", timedelta(milliseconds=20))
-    gate = asyncio.Event()
 
-    class Slow(PlayedSlack):
-        async def approve(self, incident: str, actor: Actor, reason: str = "", step: str | None = None) -> Incident:
-            await gate.wait()
-            return await super().approve(incident, actor, reason, step)
 
-    async with Scene(Slow()).open() as on:
+@pytest.mark.usefixtures("impatient")
+async def test_an_engine_that_hangs_does_not_keep_slack_waiting() -> None:
+    played = Slow()
+    async with Scene(played).open() as on:
         answer = await on.press("approve")
         assert (answer.status_code, answer.content) == (200, b"")
         await asyncio.wait_for(on.heard.wait(), 5)
-        assert on.told == [(URL, "It takes longer than usual. What comes of it is said here.")]
+        assert on.told == [(URL, PROMISED)]
         on.heard.clear()
-        gate.set()
+        played.gate.set()
         await asyncio.wait_for(on.heard.wait(), 5)
         assert on.told[1:] == [(URL, "approve: done.")]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_was_promised_is_said_after_a_restart_though_nobody_knows_what_came_of_it() -> None:
+    played = Slow()
+    async with Scene(played).open() as on:
+        assert await on.say("rollback shop checkout is broken") == PROMISED
+        await on.promises.catch_up()  # what is under way is not cut off
+        assert on.told == []
+    async with Scene(played).open() as after:
+        await after.promises.catch_up()
+        await after.promises.catch_up()
+        ((url, text),) = after.told
+        assert url == URL
+        assert "Your `rollback shop` was cut off by a restart of Responder: it may or may not have been done." in text
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_outcome_that_could_not_be_said_any_more_is_said_after_the_restart() -> None:
+    played = Slow()
+    async with Scene(played).open() as on:
+
+        async def cut_off(_url: str, _text: str) -> None:
+            raise asyncio.CancelledError
+
+        await on.say("rollback shop checkout is broken")
+        on.promises._tell = cut_off  # type: ignore[method-assign]
+        played.gate.set()
+        async with asyncio.timeout(5):
+            while not any(b"is ordered" in one.body for one in played.answers.values()):  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0)
+    async with Scene(played).open() as after:
+        await after.promises.catch_up()
+        assert [text for _, text in after.told] == ["inc_0001: the rollback of shop is ordered."]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_slack_does_not_take_is_told_to_everybody() -> None:
+    played = Slow()
+    async with Scene(played).open() as on:
+        await on.say("rollback shop checkout is broken")
+        on.unreachable = True
+        played.gate.set()
+        await asyncio.wait_for(on.heard.wait(), 5)
+        assert on.announced == [("ann", "inc_0001: the rollback of shop is ordered.")]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_is_not_even_on_record_is_said_to_be_so() -> None:
+    played = Slow(unwritable=True)
+    async with Scene(played).open() as on:
+        assert "Not done yet, and not even on record." in await on.say("rollback shop checkout is broken")
+        assert played.answers == {}
+        played.gate.set()
+        await asyncio.wait_for(on.heard.wait(), 5)
+        assert [text for _, text in on.told] == ["inc_0001: the rollback of shop is ordered."]
+
+
+async def test_what_was_answered_in_time_is_not_said_again() -> None:
+    played = Slow()
+    played.gate.set()
+    async with Scene(played).open() as on:
+        assert "is ordered" in await on.say("rollback shop checkout is broken")
+        assert await on.say("status")
+    async with Scene(played).open() as after:
+        await after.promises.catch_up()
+        assert after.told == []
 
 
 ODD: list[tuple[str, dict[str, str], int]] = [

@@ -94,6 +94,9 @@ class Played:
     async def keep_answer(self, key: str, answer: KeptAnswer, at: datetime) -> None:
         self.answers[key] = answer
 
+    async def open_answers(self, status: int) -> list[tuple[str, KeptAnswer]]:
+        return [(key, answer) for key, answer in self.answers.items() if answer.status == status]
+
 
 def parts(played: Played, tokens: Tokens = TOKENS) -> Parts:
     services = PeopleServices(cast("Commands", played), cast("Orders", played), cast("People", played))
