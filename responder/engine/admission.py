@@ -20,13 +20,14 @@ from responder.domain.rulebook import ApprovalTerms
 from responder.domain.selection import Choice, describe
 from responder.domain.target import Mode, Target
 from responder.domain.version import Pin, WorkloadState
-from responder.domain.wording import spell_duration
 from responder.engine.approvals import Answer, Approvals, WaitEnd, approval_of
+from responder.engine.change_wording import spell_changes, spell_question, spell_waits
 from responder.engine.claims import Claims
 from responder.engine.desk import IncidentDesk, Tell
 from responder.engine.facts import FactFinder
 from responder.engine.plan_run import named_targets
 from responder.engine.restraint import Restraint, Stay
+from responder.engine.turnstile import Turnstile
 from responder.ports import Clock
 
 _log = structlog.get_logger(__name__)
@@ -50,6 +51,7 @@ class Admission:
     """targets: the declared targets, looked up at the time of use. still_firing: whether any alert of the incident fires now.
 
     has_cleared: whether all of them are over; neither holds while the number of an alert is missing.
+    turnstile: entered before the guards are asked; left here only to wait for people.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Admission:
         approvals: Approvals,
         restraint: Restraint,
         claims: Claims,
+        turnstile: Turnstile,
         targets: Callable[[], Mapping[str, Target]],
         still_firing: Callable[[Incident], bool],
         has_cleared: Callable[[Incident], bool],
@@ -70,6 +73,7 @@ class Admission:
         self._approvals = approvals
         self._restraint = restraint
         self._claims = claims
+        self._turnstile = turnstile
         self._targets = targets
         self._still_firing = still_firing
         self._has_cleared = has_cleared
@@ -82,13 +86,13 @@ class Admission:
             return False
         incident = await self._ask_when_frozen(incident)
         is_waiting = approval_of(incident, "") is not None or incident.countdown_until is not None
-        judgement = None
         if incident.run_started_at is None and (is_waiting or self._waits(incident)):
             if not is_waiting:
-                judgement = await self.judge(incident)
-                if await self._declined(incident, judgement):
+                judged = await self._judged(incident)
+                if judged is None:
                     return False
-                await self._expect(incident.id, judgement)
+                await self._expect(incident.id, judged[1])
+                self._turnstile.leave(incident.id)
             if not await self._wait(incident.id):
                 return False
             incident = await self._get(incident.id)
@@ -96,11 +100,23 @@ class Admission:
                 if not await self._wait(incident.id):  # a window began during the countdown
                     return False
                 incident = await self._get(incident.id)
-        judgement = await self.judge(incident)
-        if await self._declined(incident, judgement):
+        judged = await self._judged(incident)
+        if judged is None:
             return False
-        await self._go(incident, judgement)
+        await self._go(*judged)
         return True
+
+    async def _judged(self, incident: Incident) -> tuple[Incident, Judgement] | None:
+        """When its turn has come, the incident as it is then, and what the guards say; None when it was stopped or declined."""
+        urgency = (incident.order is None, incident.severity.value, incident.opened_at)
+        if await self._turnstile.enter(incident.id, urgency, self._desk.stop_of(incident.id)):
+            incident = await self._get(incident.id)
+            if incident.cancel is not None and not incident.steps:
+                await self._end(incident.id, IncidentStatus.CANCELLED, said_by("cancelled", incident.cancel))
+                return None
+        judgement = await self.judge(incident)
+        self._turnstile.renew(incident.id)
+        return None if await self._declined(incident, judgement) else (incident, judgement)
 
     async def _ask_when_frozen(self, incident: Incident) -> Incident:
         """In some windows a person must say yes, whatever the rule says."""
@@ -126,7 +142,7 @@ class Admission:
     async def _wait(self, incident_id: str) -> bool:
         """Ask, then count down. Who says yes has decided: then there is no countdown."""
         incident = await self._get(incident_id)
-        what = _what(incident)
+        what = spell_question(incident)
         if incident.asks is not None:
             answer = await self._approvals.ask(incident_id, incident.asks, f"{what} now", has_cleared=self._has_cleared)
             if not await self._goes_on(incident_id, answer, "while it waited for approval"):
@@ -254,9 +270,9 @@ class Admission:
             reason = "; ".join(dict.fromkeys(judgement.refusals))
             text = f"Not rolled back: {reason}. Nothing was changed: a person is needed."
         else:
-            first = _first(incident)
-            reason = f"observe mode: would have {first}changed {_changes(pins)}"
-            text = f"Observe mode, nothing was done. With mode: armed Responder would have {first}changed {_changes(pins)}."
+            first = spell_waits(incident)
+            reason = f"observe mode: would have {first}changed {spell_changes(pins)}"
+            text = f"Observe mode, nothing was done. With mode: armed Responder would have {first}changed {spell_changes(pins)}."
         if observed and judgement.refusals:
             text = f"Observe mode. {text}"
         status = IncidentStatus.OBSERVED if observed else IncidentStatus.REFUSED
@@ -275,7 +291,7 @@ class Admission:
 
     async def _go(self, incident: Incident, judgement: Judgement) -> None:
         pins = judgement.pins
-        text = f"Changing {_changes(pins)}." if pins else f"Running the plan {incident.plan.name if incident.plan else ''}."
+        text = f"Changing {spell_changes(pins)}." if pins else f"Running the plan {incident.plan.name if incident.plan else ''}."
         pinned = [
             self._desk.event("pinned", f"{one.target}: from {describe(one.from_version)} to {describe(one.to_version)}")
             for one in pins.values()
@@ -326,23 +342,3 @@ def _other_than_told(incident: Incident, name: str, state: WorkloadState, choice
     if choice.version.fingerprint != told.to_version.fingerprint:
         return [f"people were told of {describe(told.to_version)}, but now {choice.reason}"]
     return []
-
-
-def _what(incident: Incident) -> str:
-    if incident.pins:
-        return f"Change {_changes(incident.pins)}"
-    return f"Run the plan {incident.plan.name if incident.plan else ''}"
-
-
-def _first(incident: Incident) -> str:
-    """What would have come before acting, for observe mode."""
-    asks = ""
-    if incident.asks is not None:
-        asks = f"asked {' or '.join(incident.asks.by) or 'for approval'}"
-    waits = f"counted down {spell_duration(incident.grace)}" if incident.grace else ""
-    said = " and ".join(text for text in (asks, waits) if text)
-    return f"{said} and then " if said else ""
-
-
-def _changes(pins: Mapping[str, Pin]) -> str:
-    return ", ".join(f"{one.target} from {describe(one.from_version)} to {describe(one.to_version)}" for one in pins.values())

@@ -32,6 +32,7 @@ from responder.engine.preview import Previewer
 from responder.engine.restraint import Restraint
 from responder.engine.runner import StepRunner
 from responder.engine.second_look import SecondLook
+from responder.engine.turnstile import Turnstile
 from responder.engine.watch import Pulse
 from responder.ports import Action, AlertLists, Clock, Incidents, Journal, Ledger, Outbox, People, Workloads
 
@@ -94,7 +95,7 @@ class Engine:
 
 def build_engine(ports: EnginePorts) -> Engine:
     """Start nothing. Who is used before it is made (brain, checkpoints, follow_up, restraint) is looked up at the time of use."""
-    pulse, claims = Pulse(), Claims()
+    pulse, claims, turnstile = Pulse(), Claims(), Turnstile()
     restraint = Restraint(ports.people, Freezes(ports.rulebook))
     second_look = _second_look(ports, lambda: brain.evaluator)
     brain = Brain(
@@ -162,6 +163,7 @@ def build_engine(ports: EnginePorts) -> Engine:
         note=brain.note_rollback,
         clock=ports.clock,
         secrets=ports.secrets,
+        on_change=turnstile.leave,
     )
     admission = Admission(
         desk=desk,
@@ -169,6 +171,7 @@ def build_engine(ports: EnginePorts) -> Engine:
         approvals=approvals,
         restraint=restraint,
         claims=claims,
+        turnstile=turnstile,
         targets=ports.targets,
         still_firing=brain.still_firing,
         has_cleared=brain.has_cleared,
@@ -179,6 +182,7 @@ def build_engine(ports: EnginePorts) -> Engine:
         runner=runner,
         admission=admission,
         claims=claims,
+        turnstile=turnstile,
         has_cleared=brain.has_cleared,
         pulse=pulse,
         clock=ports.clock,

@@ -22,6 +22,7 @@ from responder.engine.desk import IncidentDesk, Tell
 from responder.engine.plan_run import PlanRun, RunOutcome, named_targets, plan_of
 from responder.engine.records import end_running
 from responder.engine.runner import StepRunner
+from responder.engine.turnstile import Turnstile
 from responder.engine.watch import Pulse, watch_incident
 from responder.errors import JournalUnavailableError
 from responder.ports import Clock
@@ -49,6 +50,7 @@ class Conductor:
         runner: StepRunner,
         admission: Admission,
         claims: Claims,
+        turnstile: Turnstile,
         has_cleared: Callable[[Incident], bool],
         pulse: Pulse,
         clock: Clock,
@@ -63,6 +65,7 @@ class Conductor:
         self._pulse = pulse
         self._clock = clock
         self._claims = claims
+        self._turnstile = turnstile
 
     def expect(self, incident: Incident) -> None:
         """Before any incident is led after a start: what this open one has pinned or may be changing stays its own."""
@@ -90,6 +93,8 @@ class Conductor:
         except Exception as error:  # noqa: BLE001 (the run boundary: a bug must close the incident, not leave the target locked)
             _log.exception("run_crashed", incident=incident_id)
             await self._fail(incident_id, f"internal error: {type(error).__name__}")
+        finally:
+            self._turnstile.leave(incident_id)
 
     async def _conduct(self, incident_id: str) -> None:
         incident = await self._get(incident_id)

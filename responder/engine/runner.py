@@ -63,6 +63,7 @@ class StepRunner:
     """look: the last look before a rollback's first byte. targets: the declared targets, looked up at the time of use.
 
     note: writes into the journal that a target is about to be rolled back. ask: waits for a person's yes.
+    on_change: told of every incident whose run may change something from now on.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class StepRunner:
         ask: Ask = nobody_to_ask,
         hold: Callable[[], Hold] = Hold,
         secrets: Sequence[str] = (),
+        on_change: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._desk = desk
         self._actions = actions
@@ -95,6 +97,7 @@ class StepRunner:
             ask=ask,
             hold=hold,
             secrets=secrets,
+            on_change=on_change,
         )
 
     def can_put_back(self, step: Step) -> bool:
@@ -127,7 +130,8 @@ class StepRunner:
     async def preview(self, incident: Incident, step: Step, phase: Phase) -> str:
         """What the step would do now: one sentence, then the difference if any. Changes nothing, raises nothing."""
         action = self._actions[step.uses]
-        shown = f"{step.uses} with {spell_parameters(step.parameters)}" if step.parameters else step.uses
+        spelled = spell_parameters(step.parameters)
+        shown = f"{step.uses} with {spelled}" if spelled else step.uses
         if not isinstance(action, Previewing):
             return self._clean(shown)
         try:

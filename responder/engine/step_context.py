@@ -39,7 +39,10 @@ async def nobody_to_ask(_incident: str, step: str, _terms: ApprovalTerms, _quest
 
 
 class StepContexts:
-    """look: the last look before a rollback's first byte. note: journals that a target is about to be rolled back."""
+    """look: the last look before a rollback's first byte. note: journals that a target is about to be rolled back.
+
+    on_change: told of every incident whose run may change something from now on.
+    """
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class StepContexts:
         ask: Ask,
         hold: Callable[[], Hold],
         secrets: Sequence[str],
+        on_change: Callable[[str], None],
     ) -> None:
         self._desk = desk
         self._workloads = workloads
@@ -65,6 +69,7 @@ class StepContexts:
         self._ask = ask
         self._hold = hold
         self._secrets = secrets
+        self._on_change = on_change
 
     def of(self, incident: Incident, step: Step, phase: Phase, limits: Sequence[Limit] = ()) -> StepContext:
         """incident: as it is on record now. limits: stand still while a person is being asked."""
@@ -173,6 +178,7 @@ class StepContexts:
         event = self._desk.event("acting", f"changing {pin.target} from {pin.from_version.version} to {pin.to_version.version}")
         await self._desk.change(incident_id, lambda known: replace(known, acted_at=known.acted_at or now), [event])
         await self._note(pin.target)
+        self._on_change(incident_id)
 
     async def _mark_changed(self, incident_id: str, target: str, phase: Phase) -> None:
         """A step other than a rollback is about to change something: the version is not blamed, but a failure has to say so."""
@@ -186,6 +192,7 @@ class StepContexts:
             return replace(known, acted_at=known.acted_at or now)
 
         await self._desk.change(incident_id, changed)
+        self._on_change(incident_id)
 
 
 def intent_of(incident: Incident, step: Step, phase: Phase) -> Mapping[str, object] | None:
