@@ -94,7 +94,8 @@ def recipients(
 ) -> list[tuple[str, Message]]:
     """Who gets this message: each configured notifier once, with the components for the target and the addresses of its routes.
 
-    A message about no target goes to the routes of all. What is addressed already goes there and nowhere else. What is for one notifier by name is not for customers.
+    A message about no target goes to the routes of all. What is addressed already goes there and nowhere else. What is for one
+    notifier by name is not for customers.
     """
     chosen: dict[str, Message] = {}
     for route in routes:

@@ -91,6 +91,7 @@ def _route(form: RouteForm) -> Route:
         components=form.components,
         addresses=form.addresses,
         customers=form.customers,
+        targets=form.targets,
     )
 
 

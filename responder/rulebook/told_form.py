@@ -48,6 +48,7 @@ class RouteForm(Form):
     customers: Annotated[Addresses, Field(description="With `to: email`: those who read only what a status page would say.")] = (
         default_of(Route, "customers")
     )
+    targets: Annotated[Texts, Field(description="Only incidents of these targets.")] = default_of(Route, "targets")
 
 
 class EscalationForm(Form):
@@ -64,6 +65,9 @@ class EscalationForm(Form):
     contacts: Annotated[Texts, Field(description="Names and numbers that stand in what is told.")] = default_of(
         EscalationLevel, "contacts"
     )
+    targets: Annotated[Texts, Field(description="For incidents of these targets, instead of the levels for everybody.")] = (
+        default_of(EscalationLevel, "targets")
+    )
 
     def level(self) -> EscalationLevel:
-        return EscalationLevel(self.after, self.tell, self.severity, self.addresses, self.contacts)
+        return EscalationLevel(self.after, self.tell, self.severity, self.addresses, self.contacts, self.targets)
