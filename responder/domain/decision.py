@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from responder.domain.reading import NOTHING_SAID, Reading
 from responder.domain.rulebook import Response, Severity
 
 
@@ -28,7 +29,8 @@ class Decision(NamedTuple):
     began_at: when the trouble began (bounded startsAt), None for IGNORE.
     due_at: for WAIT, when the rule's `for` runs out.
     response: for RESPOND; NOTIFY with `inconclusive` means that a number was missing: ask, never act.
-    trigger_*: the labels, annotations and link of the alert shown to people.
+    trigger: of the alert shown to people; its labels and annotations are sorted out when somebody looks: most decisions are only
+    counted.
     """
 
     kind: DecisionKind
@@ -43,10 +45,21 @@ class Decision(NamedTuple):
     severity: Severity = Severity.P3
     response: Response = Response.NOTIFY
     inconclusive: bool = False
-    trigger_labels: tuple[tuple[str, str], ...] = ()
-    trigger_annotations: tuple[tuple[str, str], ...] = ()
-    trigger_link: str = ""
+    trigger: Reading = NOTHING_SAID
     value: float | None = None
+
+    @property
+    def trigger_labels(self) -> tuple[tuple[str, str], ...]:
+        return tuple(sorted(zip(self.trigger.names, self.trigger.values, strict=True)))
+
+    @property
+    def trigger_annotations(self) -> tuple[tuple[str, str], ...]:
+        pairs = zip(self.trigger.kept, self.trigger.texts, strict=True)
+        return tuple([(name, text) for name, text in pairs if text is not None])
+
+    @property
+    def trigger_link(self) -> str:
+        return self.trigger.link
 
     @property
     def identity(self) -> str:

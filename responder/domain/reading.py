@@ -1,9 +1,11 @@
-"""Judging one reading of one alert against a rule's condition."""
+"""One reading of one alert, and how it is judged against a rule's condition."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from math import isfinite
+from typing import NamedTuple
 
 from responder.domain.condition import ValueCondition
 from responder.domain.quantity import parse_number
@@ -18,6 +20,37 @@ class Verdict(StrEnum):
     CALM = "calm"
     INCONCLUSIVE = "inconclusive"  # no number that says anything, or the sender does not know: never acts, asks
 
+
+class Reading(NamedTuple):
+    """What one delivery of an alert said, kept small: most alerts share the names, and many the texts.
+
+    names, values: of the labels, in the sender's order. kept: names of the annotations worth keeping; texts: theirs, cut; None
+    where there is none.
+    """
+
+    names: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    texts: tuple[str | None, ...] = ()
+    value: float | None = None
+    link: str = ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return dict(zip(self.names, self.values, strict=True))
+
+    def label(self, name: str) -> str:
+        """Empty when it is missing."""
+        return self.values[self.names.index(name)] if name in self.names else ""
+
+    def has_labels(self, labels: Mapping[str, str]) -> bool:
+        """Senders keep their order, so comparing the two tuples nearly always settles it."""
+        if tuple(labels.values()) == self.values and tuple(labels) == self.names:
+            return True
+        return len(labels) == len(self.names) and self.labels == labels
+
+
+NOTHING_SAID = Reading()
 
 _HOLDS, _CALM, _INCONCLUSIVE = Verdict.HOLDS, Verdict.CALM, Verdict.INCONCLUSIVE
 

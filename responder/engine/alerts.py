@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from sys import intern
 from typing import TYPE_CHECKING, ClassVar
 
-from responder.domain.reading import Verdict
+from responder.domain.reading import Reading, Verdict
 from responder.domain.wording import one_line
-from responder.engine.watches import Reading, Watch
+from responder.engine.watches import Watch
 
 if TYPE_CHECKING:
     from responder.engine.measurements import Wanted
@@ -79,23 +78,10 @@ class EventMember(Member):
 class Alert:
     """The firing episode of one alert. start: its startsAt; when the sender gave none (not dated), when it was first received.
 
-    hears_repeats: deliveries that say nothing new matter to some rule.
-    name: for people. Labels are kept as two tuples, which costs a third of a dictionary; most alerts share the names.
+    hears_repeats: deliveries that say nothing new matter to some rule. name: for people. reading: the latest words.
     """
 
-    __slots__ = (
-        "dated",
-        "hears_repeats",
-        "id",
-        "label_names",
-        "label_values",
-        "link",
-        "members",
-        "name",
-        "start",
-        "texts",
-        "value",
-    )
+    __slots__ = ("dated", "hears_repeats", "id", "members", "name", "reading", "start")
 
     def __init__(self, alert_id: AlertId, start: datetime, *, dated: bool, reading: Reading) -> None:
         self.id = alert_id
@@ -114,30 +100,12 @@ class Alert:
 
     def words_of(self, alert_id: AlertId, start: datetime) -> Alert:
         """A copy of the present words, for a stand-in; under an identity that need not be this alert's."""
-        return Alert(alert_id, start, dated=True, reading=self.reading())
-
-    def reading(self) -> Reading:
-        """The present words."""
-        return Reading(self.labels, self.label_names, self.texts, self.value, self.link)
+        return Alert(alert_id, start, dated=True, reading=self.reading)
 
     def take(self, reading: Reading) -> None:
-        """Keep the latest words. Interned, like the texts: ten thousand alerts of one rule share most values."""
-        self.label_names = reading.names
-        self.label_values = tuple(map(intern, reading.labels.values()))
-        self.name = one_line(reading.labels.get("alertname") or self.id[1], NAME_LIMIT)
-        self.texts = reading.texts
-        self.value = reading.value
-        self.link = reading.link
-
-    @property
-    def labels(self) -> dict[str, str]:
-        return dict(zip(self.label_names, self.label_values, strict=True))
-
-    def has_labels(self, labels: Mapping[str, str]) -> bool:
-        """Senders keep their order, so comparing the two tuples nearly always settles it."""
-        if tuple(labels.values()) == self.label_values and tuple(labels) == self.label_names:
-            return True
-        return len(labels) == len(self.label_names) and self.labels == labels
+        """Keep the latest words."""
+        self.reading = reading
+        self.name = one_line(reading.label("alertname") or self.id[1], NAME_LIMIT)
 
 
 class EndedEpisodes:

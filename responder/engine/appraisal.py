@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from responder.domain.condition import AllOf, AnyOf
-from responder.domain.reading import Verdict
+from responder.domain.reading import Reading, Verdict
 from responder.domain.signal import Signal
 from responder.engine.alerts import Member
 from responder.engine.membership import Membership
 from responder.engine.rule_table import Match, RuleTable
-from responder.engine.watches import Reading, Role, Watch
+from responder.engine.watches import Role, Watch
 
 _WEIGHT = {Verdict.CALM: 0, Verdict.INCONCLUSIVE: 1, Verdict.HOLDS: 2}
 
@@ -53,8 +53,7 @@ def appraise(
         mine = [one for one in found if one.watch.role is not Role.GATE and not one.watch.is_windowed]
         if mine:
             seen += 1
-            texts = tuple(map(signal.annotations.get, table.kept))
-            reading = table.read(signal.labels, texts, signal.value, signal.link)
+            reading = table.read(signal.labels, signal.annotations, signal.value, signal.link)
             for match in mine:
                 parts[match.watch.part].append(_judge(membership, match, signal, reading, now))
     verdicts = [max(part, key=_WEIGHT.__getitem__, default=Verdict.CALM) for part in parts]

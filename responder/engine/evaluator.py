@@ -24,7 +24,7 @@ from datetime import datetime
 from responder.domain.condition import AbsentCondition
 from responder.domain.decision import Decision, DecisionKind
 from responder.domain.measurement import Measurement
-from responder.domain.reading import Verdict
+from responder.domain.reading import Reading, Verdict
 from responder.domain.rule_state import GroupView, HeldBack
 from responder.domain.rulebook import Rulebook
 from responder.domain.signal import Signal, SignalStatus
@@ -36,7 +36,7 @@ from responder.engine.membership import began
 from responder.engine.rule_table import Match, RuleTable
 from responder.engine.seen_ids import SEEN_FOR
 from responder.engine.state import State
-from responder.engine.watches import Reading, Watch
+from responder.engine.watches import Watch
 from responder.ports import Entry, EntryKind
 
 # Looking a member up in an Enum takes ten times as long as a name of the module: on the path of every signal these are names.
@@ -251,8 +251,9 @@ class Evaluator:
                 return reasons.OLDER
         if alert.hears_repeats:
             return self._update(alert, signal, now)
+        known = alert.reading
         texts = tuple(map(signal.annotations.get, self._kept))
-        if texts == alert.texts and signal.value == alert.value and signal.link == alert.link and alert.has_labels(signal.labels):
+        if texts == known.texts and signal.value == known.value and signal.link == known.link and known.has_labels(signal.labels):
             return reasons.REPEAT
         return self._update(alert, signal, now)
 
@@ -261,7 +262,7 @@ class Evaluator:
         reading = self._read(signal)
         seen = min(signal.received_at, now)
         decisions: list[Decision] = []
-        relabelled = not alert.has_labels(signal.labels)
+        relabelled = not alert.reading.has_labels(signal.labels)
         alert.take(reading)
         if relabelled:
             matches, lost = self._table.matching(signal.labels)
@@ -341,7 +342,7 @@ class Evaluator:
     # --- shared ---------------------------------------------------------------------------------------------------------
 
     def _read(self, signal: Signal) -> Reading:
-        return self._table.read(signal.labels, tuple(map(signal.annotations.get, self._kept)), signal.value, signal.link)
+        return self._table.read(signal.labels, signal.annotations, signal.value, signal.link)
 
 
 def _no_target(watch: Watch, now: datetime) -> Decision:

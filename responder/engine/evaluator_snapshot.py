@@ -155,7 +155,7 @@ class _Reader:
             members.append(member)
             self._join(member)
             if wants:
-                self._state.membership.measurements.attach(member, alert.labels)
+                self._state.membership.measurements.attach(member, alert.reading.labels)
             if isinstance(member, EventMember) and wake is not None:
                 order = (index, text, alert.id)
                 self._state.membership.timers.set(member, unpack(wake), EVENT_RANK, order)
@@ -198,12 +198,14 @@ class _Reader:
 
 
 def _words_row(alert: Alert) -> list[object]:
-    return [*alert.id, pack(alert.start), alert.dated, alert.labels, alert.texts, alert.value, alert.link]
+    words = alert.reading
+    return [*alert.id, pack(alert.start), alert.dated, words.labels, words.texts, words.value, words.link]
 
 
 def _words(table: RuleTable, row: list[Any]) -> Alert:
     source, key, start, dated, labels, texts, value, link = row[:8]
-    return Alert((source, key), unpack(start), dated=dated, reading=table.read(labels, tuple(texts), value, link))
+    reading = table.read(labels, dict(zip(table.kept, texts, strict=True)), value, link)
+    return Alert((source, key), unpack(start), dated=dated, reading=reading)
 
 
 def _alert_row(alert: Alert) -> list[object]:

@@ -113,17 +113,15 @@ class Group:
             self.asking,
         )
 
-    def respond(self, first: Member, now: datetime, kept: tuple[str, ...]) -> Decision:
+    def respond(self, first: Member, now: datetime) -> Decision:
         reason = reasons.responds(first, self.since, now, len(self.members), asking=self.asking)
         if self.overruled:
             reason = f"{reason}; {self.overruled}"
-        return self.full(DecisionKind.RESPOND, now, reason, first, kept)
+        return self.full(DecisionKind.RESPOND, now, reason, first)
 
-    def full(self, kind: DecisionKind, now: datetime, reason: str, shown: Member, kept: tuple[str, ...]) -> Decision:
-        """With all that is known of the alert that is shown. kept: names of its texts."""
+    def full(self, kind: DecisionKind, now: datetime, reason: str, shown: Member) -> Decision:
+        """With all that is known of the alert that is shown."""
         rule = self.watch.rule
-        alert = shown.alert
-        texts = [(name, text) for name, text in zip(kept, alert.texts, strict=True) if text is not None]
         return Decision(
             kind,
             now,
@@ -137,9 +135,7 @@ class Group:
             rule.severity,
             Response.NOTIFY if self.asking or self.overruled else rule.response,
             self.asking,
-            tuple(sorted(zip(alert.label_names, alert.label_values, strict=True))),
-            tuple(texts),
-            alert.link,
+            shown.alert.reading,
             shown.value,
         )
 

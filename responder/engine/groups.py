@@ -31,15 +31,12 @@ _HOLDS, _CALM = Verdict.HOLDS, Verdict.CALM
 class Groups:
     """Every group that has members, and when others were last cleared.
 
-    kept: names of the alerts' texts. further: takes decisions that follow from another one.
+    further: takes decisions that follow from another one.
     moment: up to when time has passed. While a late tick makes up for lost time it is earlier than the tick itself: what is due
     after it has to wait for its turn.
     """
 
-    def __init__(
-        self, kept: tuple[str, ...], timers: Timers, brakes: Brakes, outbreak: Outbreak, further: list[Decision]
-    ) -> None:
-        self._kept = kept
+    def __init__(self, timers: Timers, brakes: Brakes, outbreak: Outbreak, further: list[Decision]) -> None:
         self._timers = timers
         self._brakes = brakes
         self._outbreak = outbreak
@@ -137,7 +134,7 @@ class Groups:
             self._cleared.popitem(last=False)
         was, group.state = group.state, GroupState.INACTIVE
         group.wake = None
-        return group.full(DecisionKind.CLEAR, now, reasons.calm_again(why, was), member, self._kept)
+        return group.full(DecisionKind.CLEAR, now, reasons.calm_again(why, was), member)
 
     # --- kept firing -----------------------------------------------------------------------------------------------------
 
@@ -197,7 +194,7 @@ class Groups:
                 group.overruled, loud = self._outbreak.judge(group, now)
                 if loud is not None:
                     self._further.append(loud)
-        return group.respond(first, now, self._kept)
+        return group.respond(first, now)
 
     def _wait(self, group: Group, now: datetime, why: str) -> Decision:
         held_back = ""
@@ -221,7 +218,7 @@ class Groups:
     def firing(self) -> list[Decision]:
         """The decisions to respond of every group that is firing now, oldest group first."""
         found = [
-            group.respond(group.earliest(), group.fired_at, self._kept)
+            group.respond(group.earliest(), group.fired_at)
             for group in self._groups.values()
             if group.state is _FIRING and group.fired_at is not None
         ]

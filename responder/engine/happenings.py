@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from responder.domain.decision import Decision
-from responder.domain.reading import Verdict
+from responder.domain.reading import Reading, Verdict
 from responder.domain.signal import Signal
 from responder.engine import reasons
 from responder.engine.alerts import Alert, AlertId, EventMember
 from responder.engine.membership import Membership, began, ignore
 from responder.engine.rule_table import Match
-from responder.engine.watches import Reading, Role, later
+from responder.engine.watches import Role, later
 
 RANK = 1
 """Among timers: after windows, before groups come due."""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from responder.domain.condition import AllOf, AnyOf
 from responder.domain.decision import Decision, DecisionKind
-from responder.domain.reading import Verdict
+from responder.domain.reading import Reading, Verdict
 from responder.domain.signal import Signal, SignalStatus
 from responder.engine import reasons
 from responder.engine.alerts import Alert, EventMember, Member
@@ -21,7 +21,7 @@ from responder.engine.measurements import Measurements, awaits
 from responder.engine.outbreak import Outbreak
 from responder.engine.rule_table import Match, RuleTable
 from responder.engine.timers import Timers
-from responder.engine.watches import Reading, Role, Watch
+from responder.engine.watches import Role, Watch
 
 _CALM, _IGNORE = Verdict.CALM, DecisionKind.IGNORE
 _RULE, _PART = Role.RULE, Role.PART
@@ -49,11 +49,11 @@ class Membership:
         self.timers = Timers()
         self.brakes = Brakes()
         self.outbreak = Outbreak(table.hold, table.target_count)
-        self.groups = Groups(table.kept, self.timers, self.brakes, self.outbreak, self.further)
+        self.groups = Groups(self.timers, self.brakes, self.outbreak, self.further)
         self.ensembles = Ensembles(self.groups)
         self.histories = Histories()
         self.measurements = Measurements(self.timers, self._judge_measured)
-        self.tallies = Tallies(self.timers, self.place, table.read({}, (None,) * len(table.kept), None, ""))
+        self.tallies = Tallies(self.timers, self.place, table.read({}, {}, None, ""))
 
     def place(self, member: Member, verdict: Verdict, since: datetime, now: datetime, why: str) -> Decision:
         """Give a member a verdict, valid since then."""
@@ -78,7 +78,7 @@ class Membership:
     def verdict_of(self, member: Member, reading: Reading, now: datetime) -> tuple[Verdict, float | None]:
         """The verdict and the number it rests on."""
         watch = member.watch
-        if watch.is_plain or watch.is_undecided(reading.labels):
+        if watch.is_plain or watch.is_undecided(reading):
             return watch.judge(reading)
         if watch.queries:
             self.measurements.want(member, reading.labels, now)
@@ -97,7 +97,7 @@ class Membership:
         if awaits(member):
             return _CALM, None
         watch = member.watch
-        if watch.is_undecided(reading.labels):
+        if watch.is_undecided(reading):
             return Verdict.INCONCLUSIVE, None
         past = None
         key = (watch.index, *member.alert.id)
@@ -110,7 +110,7 @@ class Membership:
         return verdict, number
 
     def _judge_measured(self, member: Member, since: datetime, now: datetime) -> Decision | None:
-        verdict, member.value = self._measured(member, member.alert.reading(), now)
+        verdict, member.value = self._measured(member, member.alert.reading, now)
         if verdict is member.verdict:
             return None
         return self.place(member, verdict, since, now, reasons.verdict_of(member, verdict, member.value))
@@ -118,7 +118,7 @@ class Membership:
     def count(self, match: Match, signal: Signal, reading: Reading, now: datetime, *, counts: bool = True) -> Decision:
         """Feed a condition that has a memory. counts: False for what is only a sign of life."""
         watch = match.watch
-        if watch.is_undecided(signal.labels) and not watch.hears_repeats:
+        if watch.is_undecided(reading) and not watch.hears_repeats:
             reason = reasons.UNDECIDED
             return Decision(_IGNORE, now, reason, watch.rule.name, match.group, match.target, severity=watch.rule.severity)
         start = signal.started_at or signal.received_at

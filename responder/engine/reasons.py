@@ -54,8 +54,8 @@ def verdict_of(member: Member, verdict: Verdict, value: float | None) -> str:
     if isinstance(member, StandIn):
         return member.words
     name = member.alert.name
-    if verdict is Verdict.INCONCLUSIVE and watch.is_undecided(member.alert.labels):
-        state = one_line(member.alert.labels[GRAFANA_STATE])
+    if verdict is Verdict.INCONCLUSIVE and watch.is_undecided(member.alert.reading):
+        state = one_line(member.alert.reading.label(GRAFANA_STATE))
         return f"{name}: Grafana could not evaluate it ({state}), so nobody knows whether it should fire"
     if member.wants and (missing := _missing(member, verdict)):
         number = "it" if watch.number_name == "query" else watch.number_name

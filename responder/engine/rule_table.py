@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from sys import intern
 from typing import NamedTuple
 
-from responder.domain.reading import finite
+from responder.domain.reading import Reading, finite
 from responder.domain.rulebook import Rulebook
 from responder.domain.signal import Signal
 from responder.engine.matcher_index import MatcherIndex
-from responder.engine.watches import Reading, Role, Watch, kept_annotations, watches_of
+from responder.engine.watches import Role, Watch, kept_annotations, watches_of
 
 TEXT_LIMIT = 1000
 """Annotations are kept up to this many characters."""
@@ -72,12 +72,13 @@ class RuleTable:
             return signals
         return sorted(signals, key=lambda signal: not self._gates.matching(signal.labels))
 
-    def read(self, labels: Mapping[str, str], texts: tuple[str | None, ...], value: float | None, link: str) -> Reading:
+    def read(self, labels: Mapping[str, str], annotations: Mapping[str, str | None], value: float | None, link: str) -> Reading:
+        """Interned: ten thousand alerts of one rule share most of their texts."""
         names = tuple(labels)
         shared = self._names.get(names)
         if shared is None:
             if len(self._names) >= _NAMES_LIMIT:
                 self._names.clear()
             shared = self._names[names] = tuple(map(intern, names))
-        kept = tuple([intern(text[:TEXT_LIMIT]) if text else text for text in texts])
-        return Reading(labels, shared, kept, finite(value), intern(link))
+        texts = tuple([intern(text[:TEXT_LIMIT]) if text else text for text in map(annotations.get, self.kept)])
+        return Reading(shared, tuple(map(intern, labels.values())), self.kept, texts, finite(value), intern(link))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import NamedTuple
 
 from responder.domain.condition import (
     AbsentCondition,
@@ -17,7 +16,7 @@ from responder.domain.condition import (
 )
 from responder.domain.matcher import Matcher
 from responder.domain.query import Query
-from responder.domain.reading import GRAFANA_STATE, Verdict, judge, read_number, spell_bounds, times_baseline
+from responder.domain.reading import GRAFANA_STATE, Reading, Verdict, judge, read_number, spell_bounds, times_baseline
 from responder.domain.rule_state import group_text
 from responder.domain.rulebook import Response, Rule, Rulebook
 
@@ -32,19 +31,6 @@ class Role(Enum):
     RULE = "rule"
     PART = "part"
     GATE = "gate"
-
-
-class Reading(NamedTuple):
-    """What one delivery of an alert said. names: of the labels, in their order.
-
-    texts: the annotations that are kept, in the order of `RuleTable.kept`, cut.
-    """
-
-    labels: Mapping[str, str]
-    names: tuple[str, ...]
-    texts: tuple[str | None, ...]
-    value: float | None
-    link: str
 
 
 class Watch:
@@ -149,11 +135,11 @@ class Watch:
     def needs_target(self) -> bool:
         return self.rule.response is not Response.NOTIFY and self.role is not Role.GATE
 
-    def is_undecided(self, labels: Mapping[str, str]) -> bool:
+    def is_undecided(self, reading: Reading) -> bool:
         """Whether the sender itself does not know if it fires. A rule that asks for just that decides for itself, and what holds
         back does so in doubt.
         """
-        return not self._takes_state and bool(labels.get(GRAFANA_STATE))
+        return not self._takes_state and reading.label(GRAFANA_STATE) != ""
 
     def group_of(self, target: str, labels: Mapping[str, str]) -> str:
         """Canonical text of the group that a signal with these labels belongs to."""
@@ -168,7 +154,7 @@ class Watch:
         """
         if self.is_windowed:
             return _CALM, reading.value
-        if self.is_undecided(reading.labels):
+        if self.is_undecided(reading):
             return _INCONCLUSIVE, None
         if self._value is None:
             return _HOLDS, reading.value
@@ -207,7 +193,7 @@ class Watch:
         if self._text is not None:
             return read_number(reading.texts[self._text])
         if self._label is not None:
-            return read_number(reading.labels.get(self._label))
+            return read_number(reading.label(self._label))
         return reading.value
 
     def due(self, since: datetime) -> datetime:

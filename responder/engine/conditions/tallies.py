@@ -12,7 +12,7 @@ from responder.domain.condition import (
     RatioCondition,
 )
 from responder.domain.decision import Decision, DecisionKind
-from responder.domain.reading import Verdict
+from responder.domain.reading import Reading, Verdict
 from responder.domain.rule_state import GroupState, GroupView
 from responder.engine import reasons
 from responder.engine.alerts import Alert, StandIn
@@ -23,7 +23,7 @@ from responder.engine.conditions.sighting import Memory, Sighting
 from responder.engine.conditions.streak import Streak
 from responder.engine.rule_table import Match
 from responder.engine.timers import Timers
-from responder.engine.watches import Reading, Watch
+from responder.engine.watches import Watch
 
 LIMIT = 50_000
 """How many groups are counted at most. Beyond that new ones are not watched: forgetting old ones could hide what they hold."""
