@@ -15,6 +15,7 @@ from responder.settings.environment import client_settings_from_environment
 _WITHIN = 30.0  # seconds
 _EXIT_FAILED = 1
 _ATTEMPTS = 3
+_OTHER_NAMES = {"window": "summary"}  # fields of requests whose option is not called like them
 
 
 class ServiceClient:
@@ -85,8 +86,7 @@ class ServiceClient:
     def _refused(self, answer: Any, document: Mapping[str, Any]) -> NoReturn:
         detail = document.get("detail", "the service refused it")
         if answer.status_code == 400 or (answer.status_code == 404 and "field" in document):
-            first = f"{document['field']}: {detail}" if "field" in document else str(detail)
-            raise click.UsageError("\n".join(map(str, document.get("problems") or [first])))
+            _wrong_usage(document)
         if answer.status_code in (401, 403):
             hint = " (set RESPONDER_TOKEN to an operator's token)" if answer.status_code == 401 else ""
             _fail(f"{answer.status_code} {document.get('title')}: {detail}{hint}")
@@ -104,12 +104,40 @@ class ServiceClient:
             )
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             _fail(_silence(self._shown, error))
+        if answer.status_code == 400:
+            _wrong_usage(_document(answer))
         if answer.status_code != 200:
-            _fail(_problem(answer, self._shown))
+            hint = " (`responder incidents` lists them)" if answer.status_code == 404 and path[0] == "incidents" else ""
+            _fail(_problem(answer, self._shown) + hint)
         return answer
 
     def _fail_as_stranger(self) -> NoReturn:
         _fail(f"what answers at {self._shown} is not Responder; is RESPONDER_URL right?")
+
+
+def _document(answer: Any) -> Mapping[str, Any]:
+    try:
+        document = answer.json()
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _wrong_usage(document: Mapping[str, Any]) -> NoReturn:
+    """What is wrong with a request, in the words of the command that made it."""
+    detail = document.get("detail", "the service did not understand it")
+    first = f"{document['field']}: {detail}" if "field" in document else str(detail)
+    raise click.UsageError("\n".join(_in_our_words(str(line)) for line in document.get("problems") or [first]))
+
+
+def _in_our_words(line: str) -> str:
+    """`duration: …` is `--for: …` here: the field of a request by the option or argument that it came from."""
+    field, separator, text = line.partition(": ")
+    context = click.get_current_context(silent=True)
+    for one in context.command.params if context and separator else ():
+        if one.name in (field.partition("[")[0], _OTHER_NAMES.get(field)):
+            return f"{one.opts[0] if isinstance(one, click.Option) else one.human_readable_name}: {text}"
+    return line
 
 
 def _without_user(address: str) -> str:

@@ -142,6 +142,9 @@ def tell_rule(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     answers = {"rollback": f"rolls back{plan}", "approve": f"asks people and, after a yes, rolls back{plan}"}
     answer = answers.get(first["respond"], "tells people")
     yield f"The rule {first['rule']} ({first['severity']}) looks at {' and '.join(first['match'])}; it {answer} {hold}."
+    called = [_call(level) for level in first["escalation"]]
+    if called:
+        yield f"While nobody has its incident in hand, it calls {'; '.join(called)}."
     for row in rows:
         if row["state"] == "inactive":
             yield f"It is inactive: {_text(row['reason'])}. It waits for {_text(row['waits_for'])}."
@@ -153,6 +156,11 @@ def tell_rule(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for decision in decisions:
             group = f" about {_text(decision['group'])}" if row["state"] == "inactive" and decision["group"] else ""
             yield f"  {_clock(_moment(decision['at']))}  {decision['kind']}{group}: {_text(decision['reason'])}"
+
+
+def _call(level: Mapping[str, Any]) -> str:
+    contacts = f" ({', '.join(one_line(contact, _LONGEST) for contact in level['contacts'])})" if level["contacts"] else ""
+    return f"{' and '.join(level['tell'])} {'at once' if level['after'] == '0s' else 'after ' + level['after']}{contacts}"
 
 
 def _group(row: Mapping[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from time import perf_counter
 import click
 
 from responder.actions.registry import PARAMETERS
+from responder.cli.output import write
 from responder.cli.replay_plot import Picture, draw_html, draw_svg
 from responder.cli.replay_view import document, show, spell_at
 from responder.domain.decision import DecisionKind
@@ -73,7 +74,8 @@ def replay(
         with _opened(file, database) as recording:
             _replay(recording, rulebook, _ends(since, until, recording.last_at), plot, as_json=as_json)
     except (RulebookError, SettingsError) as error:
-        for line in str(error).splitlines():
+        first, *others = str(error).splitlines()
+        for line in (first if isinstance(error, RulebookError) else f"responder: {first}", *others):
             click.echo(line, err=True)
         raise SystemExit(_FAILED) from error
 
@@ -130,7 +132,8 @@ def _replay(
         watchers = [each for each in (advance, tracks.note if tracks is not None else None) if each is not None]
         found = Replay(rulebook, since, until).run(recording.read(), _together(watchers))
     seconds = perf_counter() - began
-    first, last = since or found.first_at, until or found.last_at
+    first = max(since, found.first_at) if since and found.first_at else found.first_at  # nothing earlier is on record
+    last = until or found.last_at
     incidents = recording.incidents(first, last) if recording.incidents is not None and first and last else None
     responses = [one for one in found.decisions if one.kind in (DecisionKind.RESPOND, DecisionKind.SUPPRESS)]
     comparisons = (
@@ -184,4 +187,4 @@ def _progress(total: int) -> Iterator[Callable[[Entry], None] | None]:
 
 
 def _draw(plot: Path, picture: Picture) -> None:
-    plot.write_text(draw_html(picture) if plot.suffix == ".html" else draw_svg(picture), encoding="utf-8")
+    write(plot, (draw_html(picture) if plot.suffix == ".html" else draw_svg(picture)).encode())

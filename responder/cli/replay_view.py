@@ -20,7 +20,8 @@ _QUERIES = 10
 
 
 def show(name: str, found: Replayed, responses: list[Decision], comparisons: list[Comparison] | None, seconds: float) -> None:
-    click.echo(f"{found.signals} signals in {found.entries} entries of {name}, in {seconds:.1f} s")
+    signals = f"{found.signals} signal{'' if found.signals == 1 else 's'}"
+    click.echo(f"{signals} in {found.entries} entr{'y' if found.entries == 1 else 'ies'} of {name}, in {seconds:.1f} s")
     if found.first_at and found.last_at:
         click.echo(f"from {spell_at(found.first_at)} to {spell_at(found.last_at)} UTC")
     click.echo("decisions: " + (", ".join(f"{count} {kind.value}" for kind, count in sorted(found.counts.items())) or "none"))
@@ -42,6 +43,9 @@ def show(name: str, found: Replayed, responses: list[Decision], comparisons: lis
     print_table(headings, rows, empty="These rules would not have responded to anything.")
     if len(responses) > _ROWS:
         click.echo(f"… and {len(responses) - _ROWS} more (--json lists them)")
+    if found.groups:
+        still = f"{found.groups} group{' was' if found.groups == 1 else 's were'}"
+        click.echo(f"{still} still pending or firing when the recording ends; what comes later is not decided here.")
     if found.unread:
         click.echo(f"{len(found.unread)} queries of these rules were not asked then; their numbers are missing here:")
         for query in found.unread[:_QUERIES]:

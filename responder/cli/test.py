@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from responder.actions.registry import PARAMETERS
+from responder.cli.output import write
 from responder.domain.rule_test import Course, Difference, RuleTest, describe_decision, differences, offset, unanswered
 from responder.engine.timeline import run_test
 from responder.errors import RulebookError
@@ -58,12 +59,14 @@ def test(files: tuple[Path, ...], only: str | None, junit: Path | None, as_json:
     Exit codes: 0 all as expected, 1 something else happened, 2 a test file can't be used.
     """
     found = [_run_file(path, only or "") for path in _expand(files)]
+    if only and not any(each.results or each.problems for each in found):
+        raise click.UsageError(f"no test has {only!r} in its name")
     if junit is not None:
-        junit.write_bytes(_junit(found))
+        write(junit, _junit(found))
     if as_json:
         click.echo(json.dumps({"ok": _exit_code(found) == 0, "files": [_document(each) for each in found]}, indent=2))
     else:
-        _show(found)
+        _show(found, narrowed=bool(only))
     raise SystemExit(_exit_code(found))
 
 
@@ -102,8 +105,8 @@ def _exit_code(found: Sequence[FileResult]) -> int:
 # --- for people ----------------------------------------------------------------------------------------------------------
 
 
-def _show(found: Sequence[FileResult]) -> None:
-    for each in found:
+def _show(found: Sequence[FileResult], *, narrowed: bool) -> None:
+    for each in (one for one in found if one.results or one.problems or not narrowed):
         click.echo(each.file)
         for problem in each.problems:
             click.echo(f"  {problem}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -43,3 +45,22 @@ def spell_time(at: datetime, seen_from: datetime) -> str:
 
 def _utc(at: datetime) -> datetime:
     return at if at.tzinfo is UTC else at.astimezone(UTC)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint that names the closest known word, else all of them when they are few; "" when nothing helps."""
+    words = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean `{words[close[0]]}`?"
+    return f"known: {listed(words.values())}" if 0 < len(words) <= 12 else ""
+
+
+def listed(words: Collection[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def undeclared(kind: str, name: str, known: Iterable[str]) -> str:
+    """There is no such target or plan; which it may be instead."""
+    hint = did_you_mean(name, known)
+    return f"no {kind} `{name}` is declared" + (f" ({hint})" if hint else "")

@@ -13,6 +13,7 @@ from responder.domain.people import Hold
 from responder.domain.rulebook import Severity
 from responder.domain.selection import Choice
 from responder.domain.target import Mode, Target
+from responder.domain.wording import undeclared
 from responder.engine.facts import FactFinder
 from responder.errors import NotFoundError
 from responder.ports import Clock
@@ -63,7 +64,7 @@ class GuardView:
         """Raises NotFoundError when no target of this name is declared."""
         target = self._targets().get(name)
         if target is None:
-            raise NotFoundError(f"no target `{name}` is declared", field="target")
+            raise NotFoundError(undeclared("target", name, self._targets()), field="target")
         firing = [one for one in self._firing() if one.target == name]
         draft = self._draft(name, firing)
         facts = await self._facts.gather(target, draft, still_firing=True, acting=self._holder(name))

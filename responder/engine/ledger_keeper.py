@@ -15,6 +15,7 @@ from responder.errors import ResponderError
 from responder.ports import Clock, Ledger, Workloads
 
 _log = structlog.get_logger(__name__)
+_UNSEEN = 10.0  # seconds of watching without seeing it, then it is read, so that a wrong name is an error that is told
 _RETRY_PAUSE = 5.0  # seconds, after the watch of a target broke (a right is missing, the object is gone, a bug)
 
 
@@ -74,11 +75,11 @@ class LedgerKeeper:
         try:
             while True:
                 upcoming = upcoming or asyncio.ensure_future(anext(states))
-                done, _ = await asyncio.wait({upcoming}, timeout=await self._until_proven(target) if state else None)
+                done, _ = await asyncio.wait({upcoming}, timeout=await self._until_proven(target) if state else _UNSEEN)
                 if done:
                     state = upcoming.result()
                     upcoming = None
-                else:  # what the watch showed last may be long over, should the connection be dead
+                else:  # it may not be there, or what the watch showed last may be long over, should the connection be dead
                     state = await workload.read()
                 if state is not None:
                     await self._write(target, state, watching=watching)

@@ -14,6 +14,7 @@ from responder.domain.people import Actor
 from responder.domain.plan import BARE_ROLLBACK, Plan, Step, missing_inputs
 from responder.domain.rulebook import Rulebook, Severity
 from responder.domain.version import Pin
+from responder.domain.wording import undeclared
 from responder.engine.admission import Admission, Judgement
 from responder.engine.brain import Brain
 from responder.engine.commands import AuditLog, check_scope, targets_of
@@ -144,9 +145,9 @@ class Orders:
         """The incident as it would be opened. Raises NotFoundError or InvalidInputError."""
         rulebook = self._rulebook()
         if request.target not in rulebook.targets:
-            raise NotFoundError(f"no target `{request.target}` is declared", field="target")
+            raise NotFoundError(undeclared("target", request.target, rulebook.targets), field="target")
         if request.plan and request.plan not in rulebook.plans:
-            raise InvalidInputError(f"no plan `{request.plan}` is declared", field="plan")
+            raise InvalidInputError(undeclared("plan", request.plan, rulebook.plans), field="plan")
         plan = rulebook.plans[request.plan] if request.plan else BARE_ROLLBACK
         if problems := missing_inputs(plan, request.inputs):
             raise InvalidInputError("; ".join(problems), field="inputs")

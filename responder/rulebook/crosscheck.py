@@ -9,10 +9,11 @@ from pydantic import BaseModel
 
 from responder.domain.rulebook import Response
 from responder.domain.target import ArgoCdRef, CheckoutRef, ComposeRef, HelmRef, OnOwner, Place, WorkloadRef
+from responder.domain.wording import did_you_mean
 from responder.rulebook.condition_form import LeafForm, QueryForm
 from responder.rulebook.declarations import Declarations, Declared
 from responder.rulebook.form import RuleForm
-from responder.rulebook.problem import Problem, Step, did_you_mean
+from responder.rulebook.problem import Problem, Step
 from responder.rulebook.step_check import StepCheck
 from responder.rulebook.told_check import ToldCheck
 

@@ -9,11 +9,12 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from responder.domain.rulebook import Response, Severity
+from responder.domain.wording import did_you_mean, listed
 from responder.rulebook.explain import explain, where
 from responder.rulebook.form import HoldForm, LimitsForm, RulebookForm, RuleForm
 from responder.rulebook.people_form import FreezeForm, SeverityDefaultsForm
 from responder.rulebook.plan_form import STRUCTURE, PlanForm, StepForm
-from responder.rulebook.problem import Problem, Step, did_you_mean, listed
+from responder.rulebook.problem import Problem, Step
 from responder.rulebook.scalar import TemplateName, check_name
 from responder.rulebook.source import Source
 from responder.rulebook.strict_form import Form

@@ -9,8 +9,9 @@ from typing import Annotated, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from responder.domain.wording import did_you_mean, listed
 from responder.rulebook.condition_form import PLACE_TAG, QUERY_TAG
-from responder.rulebook.problem import Problem, Step, did_you_mean, listed
+from responder.rulebook.problem import Problem, Step
 from responder.rulebook.source import Source
 
 _TYPE_MESSAGES = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 # One step of the way to a value: a key or a list index.
@@ -26,16 +24,3 @@ class Problem:
         hint = f" ({self.hint})" if self.hint else ""
         text = f"{self.file}:{self.line}:{self.column}: {where}{self.what}{hint}"
         return text.replace("\r", "\\r").replace("\n", "\\n")  # quoted words may hold them; a problem is one line
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint that names the closest known word, else all of them when they are few; "" when nothing helps."""
-    words = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean `{words[close[0]]}`?"
-    return f"known: {listed(words.values())}" if 0 < len(words) <= 12 else ""
-
-
-def listed(words: Collection[str]) -> str:
-    return ", ".join(f"`{word}`" for word in words)

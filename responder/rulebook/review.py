@@ -13,7 +13,7 @@ from responder.domain.quantity import format_duration
 from responder.domain.query import window_of
 from responder.domain.rulebook import Response, Rule, Rulebook
 from responder.domain.target import Mode, Target
-from responder.rulebook.problem import listed
+from responder.domain.wording import listed
 
 _DEFAULT_TIMEOUT = next(each.default for each in dataclasses.fields(Step) if each.name == "timeout")
 

@@ -19,11 +19,11 @@ from responder.domain.rule_state import group_text
 from responder.domain.rule_test import START, Answers, Delivery, Expectation, RuleTest, spell_truth
 from responder.domain.rulebook import Rulebook
 from responder.domain.signal import Signal, SignalStatus
-from responder.domain.wording import spell_number
+from responder.domain.wording import did_you_mean, spell_number
 from responder.errors import RulebookError
 from responder.rulebook.explain import explain
 from responder.rulebook.loader import load_rulebook
-from responder.rulebook.problem import Problem, Step, did_you_mean
+from responder.rulebook.problem import Problem, Step
 from responder.rulebook.rule_test_form import ExpectForm, InputForm, ReadingForm, RuleTestsForm, TestForm
 from responder.rulebook.series import EVENTS, Sample, Word
 from responder.rulebook.source import Source, read_source

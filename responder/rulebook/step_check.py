@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from responder.domain.wording import did_you_mean
 from responder.clients.templates import named_inputs
 from responder.domain.plan import PARALLEL, ROLLBACKS
+from responder.domain.wording import did_you_mean
 from responder.rulebook.convert_plan import destroys, only_looks
 from responder.rulebook.declarations import Declarations, DeclaredStep
 from responder.rulebook.plan_form import INCLUDE

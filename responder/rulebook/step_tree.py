@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from responder.domain.wording import did_you_mean
 from responder.rulebook.declarations import Declarations, Declared, DeclaredStep
 from responder.rulebook.plan_form import IncludeForm, InputForm, PlanForm
-from responder.rulebook.problem import Problem, did_you_mean
+from responder.rulebook.problem import Problem
 
 Section = tuple[str | int, ...]
 MOST_STEPS = 1000  # of one plan, once its includes are followed

@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 from responder.domain.rulebook import Severity
+from responder.domain.wording import did_you_mean
 from responder.rulebook.declarations import Declarations, Declared
-from responder.rulebook.problem import Problem, did_you_mean
+from responder.rulebook.problem import Problem
 from responder.rulebook.told_form import EscalationForm, RouteForm
 
 _MAIL = "email"

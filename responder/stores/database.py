@@ -72,7 +72,7 @@ async def open_database(url: str, *, limits: JournalLimits | None = None) -> Dat
 def path_of(url: str) -> Path:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme != "sqlite":
-        raise SettingsError("RESPONDER_DATABASE_URL: only SQLite is supported, for example sqlite:///responder.db")
+        raise SettingsError("the database (RESPONDER_DATABASE_URL): only SQLite is supported, for example sqlite:///responder.db")
     name = rest.removeprefix("/")
     if name == rest or not name or name.endswith("/") or "?" in name or name.startswith(":memory:"):
         raise SettingsError(

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from responder import __version__
+from responder.domain.wording import undeclared
 from responder.errors import NotFoundError, ResponderError, RulebookError, SettingsError
 from responder.web.answers import for_readers, json_answer
 from responder.web.commands import command_routes
@@ -167,7 +168,7 @@ def _target_routes(services: WebServices) -> list[Route]:
     async def versions(request: Request) -> Response:
         name = request.path_params["target"]
         if name not in services.targets():
-            raise NotFoundError("no target of this name is declared")
+            raise NotFoundError(undeclared("target", name, services.targets()))
         state = await services.versions(name)
         return json_answer(versions_document(name, state, await services.proofs(name, state), services.clock()))
 

@@ -10,10 +10,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from responder.domain.target import Target, WorkloadRef
 from responder.domain.version import LedgerEntry, WorkloadState
 from responder.engine.ledger_keeper import LedgerKeeper
+from responder.errors import NotFoundError
 from responder.stores.database import Database
 from tests.harness.databases import sqlite_database
 from tests.unit.version_values import NOW, PROGRESSING, state, target, version
@@ -100,3 +102,33 @@ async def test_a_version_is_not_proven_by_a_state_seen_ten_minutes_ago(database:
             await silent.was_read.wait()
         entry = await entry_of(database, "app", lambda entry: not entry.available_open)
     assert entry.longest < timedelta(minutes=10)
+
+
+class Missing(Watched):
+    """Declared by a name that nothing has: the watch waits for it to appear, a read says what is wrong."""
+
+    reads = 0
+
+    async def read(self) -> WorkloadState:
+        self.reads += 1
+        if self.reads == 3:
+            self.was_read.set()
+        raise NotFoundError('deployments.apps "app" not found')
+
+    async def watch(self) -> AsyncIterator[WorkloadState]:
+        for never in ():
+            yield never
+        await asyncio.Event().wait()
+
+
+async def test_a_target_that_is_not_there_is_said_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("responder.engine.ledger_keeper._UNSEEN", 0.01)
+    monkeypatch.setattr("responder.engine.ledger_keeper._RETRY_PAUSE", 0.01)
+    missing = Missing(state(V1))
+    with capture_logs() as logs:
+        async with keeping(database, lambda: NOW, app=missing, db=Watched(state(V1))), asyncio.timeout(10):
+            await entry_of(database, "db", lambda entry: entry.available_open)
+            await missing.was_read.wait()
+    assert [(one["event"], one["target"], one["error"]) for one in logs] == [
+        ("target_unreadable", "app", 'deployments.apps "app" not found')
+    ]

@@ -100,7 +100,7 @@ async def test_the_report_is_printed_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("arguments", "token", "says"),
     [
-        pytest.param(["versions", "nope"], "viewer", "404 Not Found: no target of this name is declared", id="unknown target"),
+        pytest.param(["versions", "nope"], "viewer", "404 Not Found: no target `nope` is declared", id="unknown target"),
         pytest.param(["report", "inc_9"], "viewer", "404 Not Found: no incident has this id", id="unknown incident"),
         pytest.param(["report", "../targets"], "viewer", "404 Not Found", id="an id that is a path"),
         pytest.param(["versions", "shop?x=1#y"], "viewer", "404 Not Found", id="a name with what means something in an address"),

@@ -126,13 +126,13 @@ REFUSED: dict[str, tuple[list[str], Exception, int, str]] = {
         ["rollback", "nope", "--reason", "x"],
         NotFoundError("no target `nope` is declared", field="target"),
         2,
-        "target: no target `nope` is declared",
+        "TARGET: no target `nope` is declared",
     ),
     "a wrong input": (
         FORCE,
         InvalidInputError("plan back needs the input `level`", field="inputs"),
         2,
-        "inputs: plan back needs the input `level`",
+        "--input: plan back needs the input `level`",
     ),
     "an input without value": ([*FORCE, "--input", "level"], RefusedError(""), 2, "is not NAME=VALUE"),
     "no reason": (["rollback", "shop"], RefusedError(""), 2, "Missing option '--reason'"),
@@ -176,7 +176,7 @@ async def test_all_that_is_wrong_with_an_order_is_said_at_once() -> None:
     async with answering(head.encode() + body) as port:
         result = await run(port, *FORCE)
     assert result.exit_code == 2
-    assert result.stderr.endswith("Error: reason: too long\nversion: too long\n")
+    assert result.stderr.endswith("Error: --reason: too long\n--version: too long\n")
 
 
 async def test_what_is_not_the_service_is_told_apart() -> None:
