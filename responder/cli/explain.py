@@ -142,7 +142,7 @@ def tell_rule(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     answers = {"rollback": f"rolls back{plan}", "approve": f"asks people and, after a yes, rolls back{plan}"}
     answer = answers.get(first["respond"], "tells people")
     yield f"The rule {first['rule']} ({first['severity']}) looks at {' and '.join(first['match'])}; it {answer} {hold}."
-    called = [_call(level) for level in first["escalation"]]
+    called = [_call(level) for level in first.get("escalation", ())]
     if called:
         yield f"While nobody has its incident in hand, it calls {'; '.join(called)}."
     for row in rows:

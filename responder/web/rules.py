@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from responder.domain.decision import Decision
+from responder.domain.escalation import levels_of
 from responder.domain.quantity import format_duration
 from responder.domain.rule_state import GroupState, GroupView
 from responder.domain.rulebook import Rule, Rulebook
@@ -28,10 +29,10 @@ def rule_rows(rulebook: Rulebook, views: Iterable[GroupView], log: DecisionLog) 
     for rule in rulebook.rules:
         known = decisions.get(rule.name, {})
         for view in groups.get(rule.name, ()):
-            rows.append(_row(rule, view, known.get(view.group, ())))
+            rows.append(_row(rule, view, known.get(view.group, ())) | _called(rule, view.target, rulebook))
         if rule.name not in groups:
             latest = sorted((one for kept in known.values() for one in kept), key=lambda one: one.at, reverse=True)
-            rows.append(_inactive(rule, latest[:PER_GROUP]))
+            rows.append(_inactive(rule, latest[:PER_GROUP]) | _called(rule, rule.target or "", rulebook))
     return rows
 
 
@@ -95,6 +96,12 @@ def _declared(rule: Rule) -> Document:
         "match": [str(matcher) for matcher in rule.matchers],
         "location": rule.location,
     }
+
+
+def _called(rule: Rule, target: str, rulebook: Rulebook) -> Document:
+    levels = levels_of(target, rule.severity, rulebook.escalation)
+    told = [{"after": format_duration(one.after), "tell": list(one.tell), "contacts": list(one.contacts)} for one in levels]
+    return {"escalation": told}
 
 
 def _awaited(rule: Rule, view: GroupView) -> str:

@@ -17,7 +17,7 @@ from responder.domain.decision import Decision, DecisionKind
 from responder.domain.incident import FORCED, Incident, IncidentEvent, IncidentStatus
 from responder.domain.matcher import parse_matcher
 from responder.domain.rule_state import GroupState, GroupView
-from responder.domain.rulebook import Response, Rule, Rulebook, Severity
+from responder.domain.rulebook import EscalationLevel, Response, Rule, Rulebook, Severity
 from responder.engine.decision_log import GROUPS_LIMIT, PER_GROUP, DecisionLog
 from responder.web.documents import incident_document
 from responder.web.rules import rule_rows
@@ -143,6 +143,17 @@ def test_a_waiting_rule_says_what_it_sees_and_what_it_waits_for() -> None:
 )
 def test_a_rule_says_what_it_does(response: Response, said: str) -> None:
     assert said in next(tell_rule(rows(rule=replace(RULE, response=response))))
+
+
+def test_a_rule_says_whom_its_incidents_call_while_nobody_has_them_in_hand() -> None:
+    levels = (
+        EscalationLevel(timedelta(0), ("slack",)),
+        EscalationLevel(timedelta(minutes=15), ("slack", "email"), contacts=("Mara, +41 44 000 00 01",)),
+        EscalationLevel(timedelta(minutes=1), ("pagerduty",), targets=("other",)),
+    )
+    [row] = rule_rows(Rulebook(rules=(RULE,), escalation=levels), (), DecisionLog())
+    said = "While nobody has its incident in hand, it calls slack at once; slack and email after 15m (Mara, +41 44 000 00 01)."
+    assert list(tell_rule([row]))[1] == said
 
 
 def test_a_rule_that_has_seen_nothing_is_inactive() -> None:
