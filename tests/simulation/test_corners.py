@@ -23,7 +23,7 @@ from responder.engine.orders import GuardsError
 from responder.engine.runner import StepRunner
 from responder.errors import InvalidInputError, JournalUnavailableError, PermanentError, RefusedError
 from tests.simulation.deeds import Deed, Scale
-from tests.simulation.test_people import ANN, ERRORS, LONG, SOON, asking, changed_rules, counting, happened, order, running
+from tests.simulation.test_people import ANN, BOB, ERRORS, LONG, SOON, asking, changed_rules, counting, happened, order, running
 from tests.simulation.test_plans import block, deed, parallel, scale, stage
 from tests.simulation.test_trouble import add_database, cut_off
 from tests.simulation.world import ROLLBACK, World, a_world, rulebook, wall
@@ -408,6 +408,23 @@ async def test_nobody_overrides(tmp_path: Path, guard: str) -> None:
         with pytest.raises(InvalidInputError, match=f"nobody can override {guard}"):
             await world.orders.force(order(override=(guard,)), ANN)
         assert overridable([Verdict(guard, Outcome.REFUSE, "no")]) == []
+
+
+async def test_a_hold_that_comes_right_after_an_order_was_taken_keeps_all_its_steps_from_beginning(tmp_path: Path) -> None:
+    async with running(tmp_path, rulebook(Step("first", "played"), ROLLBACK)) as world:
+        reads = 0
+
+        async def held_at_the_second_look() -> None:
+            nonlocal reads
+            reads += 1
+            if reads == 2:  # the first was for the answer to the order
+                await world.commands.turn_hold(BOB, held=True, reason="migration")
+
+        world.workload.before_answer = held_at_the_second_look
+        await world.orders.force(order(plan="back"), ANN)
+        refused = await world.incident("refused", "monitoring", "failed")
+        assert "on hold by bob: migration" in refused.reason
+        assert (refused.status.value, world.played.runs, world.workload.writes) == ("refused", 0, 0)
 
 
 def test_the_longer_of_two_secrets_is_blanked_out_first(tmp_path: Path) -> None:
