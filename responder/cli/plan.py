@@ -36,7 +36,7 @@ def _inputs(_context: click.Context, _option: click.Parameter, given: tuple[str,
 @click.option(
     "--input", "inputs", multiple=True, callback=_inputs, metavar="NAME=VALUE", help="A value for one of the plan's inputs."
 )
-@click.option("--version", help="What to go back to. Default: the newest proven version.")
+@click.option("--version", help="What the target is to go back to. Default: the newest proven version.")
 @click.option("--json", "as_json", is_flag=True, help="Print the service's answer as JSON.")
 @pass_client
 @click.pass_context
@@ -64,10 +64,10 @@ def plan(
 
 
 def _print(answer: Mapping[str, Any]) -> None:
-    pinned = answer.get("pinned")
     click.echo(_plain(f"Plan {answer['plan']} on {answer['target']}"))
-    if pinned:
-        click.echo(_plain(f"  from {_version(pinned['from'])} to {_version(pinned['to'])}"))
+    for name, pinned in answer["pins"].items():
+        of = "" if name == answer["target"] else f"{name} "
+        click.echo(_plain(f"  {of}from {_version(pinned['from'])} to {_version(pinned['to'])}"))
     for target, verdicts in answer["guards"].items():
         click.echo(_plain(f"Guards on {target}"))
         for one in verdicts:

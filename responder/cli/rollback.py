@@ -75,10 +75,9 @@ def _show_preview(document: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def _print_preview(document: Mapping[str, Any]) -> None:
-    pinned = document["pinned"]
-    if pinned:
+    for target, pinned in document["pins"].items():
         change = " to ".join(f"{pinned[end]['version']} (revision {pinned[end]['revision']})" for end in ("from", "to"))
-        click.echo(f"{document['target']} from {change}")
+        click.echo(f"{target} from {change}")
     steps = ", ".join(one["name"] for one in (*document["steps"], *document["verify"]))
     click.echo(f"plan {document['plan']}: {steps}")
     for target, verdicts in document["guards"].items():

@@ -42,6 +42,8 @@ def judge_for(
         return verdicts, choice
     if choice.version is None:
         verdicts = [_nowhere(one, choice) for one in verdicts]
+    if not chooses and (order.version or order.revision):
+        verdicts = [_elsewhere(one, order, facts.target.name) for one in verdicts]
     return [_weigh(one, order) for one in verdicts], choice
 
 
@@ -56,6 +58,14 @@ def _nowhere(verdict: Verdict, choice: Choice) -> Verdict:
         return verdict
     hint = "; name the version to go back to" if choice.passed_over else ""
     return Verdict("version", Outcome.REFUSE, f"{verdict.reason}{hint}")
+
+
+def _elsewhere(verdict: Verdict, order: Order, target: str) -> Verdict:
+    """Where a plan rolls back several targets, nobody may believe that they all go to the version that was ordered."""
+    if verdict.guard not in ("proven", "version"):
+        return verdict
+    what = f"version {order.version}" if order.version else f"revision {order.revision}"
+    return Verdict(verdict.guard, verdict.outcome, f"{verdict.reason}; {what} was ordered for another target, not for {target}")
 
 
 def _weigh(verdict: Verdict, order: Order) -> Verdict:

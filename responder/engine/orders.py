@@ -15,7 +15,7 @@ from responder.domain.plan import BARE_ROLLBACK, Plan, Step, missing_inputs
 from responder.domain.rulebook import Rulebook, Severity
 from responder.domain.version import Pin
 from responder.domain.wording import undeclared
-from responder.engine.admission import Admission, Judgement
+from responder.engine.admission import Admission, Judgement, rolled_back_by
 from responder.engine.brain import Brain
 from responder.engine.commands import AuditLog, check_scope, targets_of
 from responder.engine.desk import IncidentDesk, Tell
@@ -151,6 +151,8 @@ class Orders:
         plan = rulebook.plans[request.plan] if request.plan else BARE_ROLLBACK
         if problems := missing_inputs(plan, request.inputs):
             raise InvalidInputError("; ".join(problems), field="inputs")
+        if problem := _version_for_nothing(request, plan):
+            raise InvalidInputError(problem, field="version" if request.order.version else "revision")
         never = [name for name in request.order.override if name in NEVER_OVERRIDDEN]
         if never:
             raise InvalidInputError(f"nobody can override {', '.join(never)}", field="override")
@@ -190,6 +192,15 @@ def _check_override(order: Order, judgement: Judgement) -> None:
 def _may_override(judgement: Judgement) -> tuple[str, ...]:
     names = [name for verdicts in judgement.verdicts.values() for name in overridable(verdicts)]
     return tuple(dict.fromkeys(names))
+
+
+def _version_for_nothing(request: RollbackRequest, plan: Plan) -> str:
+    """An ordered version is that of the order's own target; a plan that leaves this one alone would silently ignore it."""
+    rolled_back = rolled_back_by(plan, request.target)
+    if request.target in rolled_back or not (request.order.version or request.order.revision):
+        return ""
+    what = f"rolls back {' and '.join(rolled_back)} only" if rolled_back else "rolls nothing back"
+    return f"the plan {plan.name} {what}: a version of {request.target} would be ignored"
 
 
 def _describe(request: RollbackRequest) -> str:

@@ -32,6 +32,7 @@ def incident_document(incident: Incident, events: Sequence[IncidentEvent] | None
         "opened_at": time_text(incident.opened_at),
         "closed_at": time_text(incident.closed_at),
         "pinned": _pinned_pair(pin) if pin else None,
+        "pins": {name: _pinned_pair(one) for name, one in incident.pins.items()},
         "plan": incident.plan.name if incident.plan else None,
         "trigger": {
             "labels": dict(incident.trigger_labels),
@@ -96,6 +97,7 @@ def preview_document(preview: Preview) -> Document:
         "refusals": list(preview.refusals),
         "may_override": list(preview.may_override),
         "pinned": _pinned_pair(pin) if pin else None,
+        "pins": {name: _pinned_pair(one) for name, one in preview.pins.items()},
         "guards": guards_document(preview.verdicts),
         "plan": preview.plan.name,
         "steps": [{"name": step.name, "uses": step.uses} for step in preview.plan.walk()],
@@ -111,12 +113,14 @@ def guards_document(verdicts: Mapping[str, Sequence[Verdict]]) -> Document:
     }
 
 
-def target_document(target: Target) -> Document:
+def target_document(target: Target, *, watched: bool) -> Document:
+    """watched: whether it was seen since the service started."""
     return {
         "name": target.name,
         "place": str(target.workload),
         **_place(target.workload),
         "mode": target.mode,
+        "watched": watched,
         "match": [str(matcher) for matcher in target.matchers],
     }
 
