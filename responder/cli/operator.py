@@ -81,8 +81,11 @@ def targets(client: ServiceClient, as_json: bool) -> None:
     if as_json:
         _print_json(answer)
         return
-    rows = [[one["name"], one["mode"], _place(one)] for one in listed]
-    print_table(["TARGET", "MODE", "PLACE"], rows, empty="No targets are declared.")
+    rows = [[one["name"], one["mode"], _seen(one), _place(one)] for one in listed]
+    print_table(["TARGET", "MODE", "SEEN", "PLACE"], rows, empty="No targets are declared.")
+    unseen = [one["name"] for one in listed if _seen(one) == "no"]
+    if unseen:
+        click.echo(f"What was not seen yet can't be rolled back; `responder versions {unseen[0]}` says why.", err=True)
 
 
 @click.command()
@@ -122,6 +125,11 @@ def _latest(one: Mapping[str, Any]) -> str:
     if one["state"] != "inactive" or not decisions:
         return str(one["reason"])
     return f"{one['reason']}; last, at {_time(decisions[0]['at'])}: {decisions[0]['reason']}"
+
+
+def _seen(one: Mapping[str, Any]) -> str:
+    """An earlier version of the service does not say."""
+    return {True: "yes", False: "no"}.get(one.get("watched"), "-")  # type: ignore[arg-type]
 
 
 def _place(one: Mapping[str, Any]) -> str:

@@ -163,7 +163,8 @@ def _openapi() -> Mapping[str, object]:
 
 def _target_routes(services: WebServices) -> list[Route]:
     async def targets(_request: Request) -> Response:
-        return json_answer({"targets": [target_document(target) for target in services.targets().values()]})
+        watched, declared = services.watched(), services.targets().values()
+        return json_answer({"targets": [target_document(target, watched=target.name in watched) for target in declared]})
 
     async def versions(request: Request) -> Response:
         name = request.path_params["target"]

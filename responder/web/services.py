@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
@@ -80,7 +80,7 @@ class WebServices:
     render_report, report_document: the report as Markdown and as JSON-able values.
     people: None: this service takes no commands. previewer: None: it can't say what a plan would do.
     guards: None: there are none to ask. ledger_of: what a target has run, by its key.
-    feed: None: nobody can follow along.
+    watched: the targets that were seen since the start, by name. feed: None: nobody can follow along.
     unreadable: told of the sender and of what nobody can read in a delivery of its; it must not wait.
     body_limit: bytes. body_within: how long a sender may take for one body.
     """
@@ -102,6 +102,7 @@ class WebServices:
     people: PeopleServices | None = None
     previewer: Previewer | None = None
     guards: GuardView | None = None
+    watched: Callable[[], Collection[str]] = tuple
     feed: Feed | None = None
     ledger_of: Callable[[str], Awaitable[Sequence[LedgerEntry]]] = _no_ledger
     slack: SlackServices = field(default_factory=SlackServices)

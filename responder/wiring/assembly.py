@@ -110,6 +110,7 @@ class Assembly:
             metrics=metrics,
             decisions=self._log,
             feed=feed,
+            watched=keeper.last_seen,
             reload=lambda: self._reload(reloader),
         )
         return Tasks(

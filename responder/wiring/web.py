@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from itertools import chain
 
 import httpx
@@ -42,6 +42,7 @@ def web_services(
     metrics: Metrics,
     decisions: DecisionLog,
     feed: Feed,
+    watched: Callable[[], Collection[str]],
     reload: Callable[[], Awaitable[Mapping[str, object]]],
 ) -> WebServices:
     """reload: of everything that is read from files while the service runs."""
@@ -82,6 +83,7 @@ def web_services(
             hold=lambda: engine.restraint.hold,
             clock=wall_clock,
         ),
+        watched=watched,
         feed=feed,
         unreadable=engine.notices.sender_unreadable,
         slack=SlackServices(

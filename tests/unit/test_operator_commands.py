@@ -52,7 +52,7 @@ async def answering(answer: bytes) -> AsyncIterator[int]:
 @pytest.mark.parametrize(
     ("arguments", "rows"),
     [
-        pytest.param(["targets"], ["TARGET MODE PLACE", "shop observe deployment/shop in namespace shop"], id="targets"),
+        pytest.param(["targets"], ["TARGET MODE SEEN PLACE", "shop observe yes deployment/shop in namespace shop"], id="targets"),
         pytest.param(
             ["incidents"],
             [
@@ -81,7 +81,9 @@ async def answering(answer: bytes) -> AsyncIterator[int]:
     ],
 )
 async def test_a_command_prints_what_the_service_knows(arguments: list[str], rows: list[str]) -> None:
-    parts = Parts(incidents=FakeIncidents([an_incident()]), overrides={"rules_state": lambda: [RULE]})
+    parts = Parts(
+        incidents=FakeIncidents([an_incident()]), overrides={"rules_state": lambda: [RULE], "watched": lambda: ["shop"]}
+    )
     async with served(parts) as port:
         result = await run(port, *arguments)
         as_json = await run(port, *arguments, "--json")
@@ -89,6 +91,25 @@ async def test_a_command_prints_what_the_service_knows(arguments: list[str], row
     assert [" ".join(line.split()) for line in result.stdout.splitlines()] == rows
     assert as_json.exit_code == 0
     assert isinstance(json.loads(as_json.stdout), dict)
+
+
+@pytest.mark.parametrize(
+    ("watched", "row", "hint"),
+    [
+        pytest.param(["shop"], "shop observe yes deployment/shop in namespace shop", "", id="one that was seen"),
+        pytest.param(
+            [],
+            "shop observe no deployment/shop in namespace shop",
+            "What was not seen yet can't be rolled back; `responder versions shop` says why.\n",
+            id="one that nobody has seen: its name may be wrong",
+        ),
+    ],
+)
+async def test_targets_tell_whether_they_were_seen(watched: list[str], row: str, hint: str) -> None:
+    async with served(Parts(overrides={"watched": lambda: watched})) as port:
+        result = await run(port, "targets")
+    assert [" ".join(line.split()) for line in result.stdout.splitlines()] == ["TARGET MODE SEEN PLACE", row]
+    assert (result.exit_code, result.stderr) == (0, hint)
 
 
 async def test_the_report_is_printed_as_it_is() -> None:

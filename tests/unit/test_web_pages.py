@@ -169,7 +169,7 @@ async def test_text_from_outside_never_becomes_markup(text: str, forbidden: str)
 
 
 async def test_targets_versions_and_rules_are_shown() -> None:
-    async with Parts().client() as client:
+    async with Parts(overrides={"watched": lambda: ["shop"]}).client() as client:
         targets = (await client.get("/v1/targets")).json()["targets"]
         versions = (await client.get("/v1/targets/shop/versions")).json()
         rules = (await client.get("/v1/rules")).json()["rules"]
@@ -179,6 +179,7 @@ async def test_targets_versions_and_rules_are_shown() -> None:
             "place": "deployment/shop in namespace shop",
             "kubernetes": {"kind": "Deployment", "namespace": "shop", "name": "shop"},
             "mode": "observe",
+            "watched": True,
             "match": ['namespace="shop"'],
         }
     ]
