@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 import sys
@@ -14,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tests.harness.cluster import GenuineCluster, shared_folder
-from tests.harness.postgres import Postgres, postgres_server
-from tests.harness.reference import TOOLS, Front, Json, Scene, next_second, outputs_of, scene, shipped, steps_of
+from tests.harness.cluster import GenuineCluster
+from tests.harness.postgres import Postgres
+from tests.harness.reference import Front, Json, Scene, database_variables, next_second, outputs_of, scene, steps_of
+from tests.harness.shipped import SCRIPTS, hastened, shipped
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("reference-catalytic")]
 
@@ -40,18 +39,6 @@ count = subprocess.check_output(["psql", "-qAt", "-c", "select count(name) from 
 print(f"Found {count.strip()} tenants")
 raise SystemExit(count.strip() == "0")
 """
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def postgres() -> AsyncIterator[Postgres]:
-    async with postgres_server() as server:
-        yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GenuineCluster]:
-    async with await asyncio.to_thread(GenuineCluster, shared_folder(tmp_path_factory)) as cluster:
-        yield cluster
 
 
 class Team:
@@ -152,15 +139,12 @@ def stage(tmp_path: Path, cluster: GenuineCluster, postgres: Postgres) -> Any:
             variables = {
                 "catalytic_api": url,
                 "catalytic_backups": str(team.backups),
-                "catalytic_tools": str(TOOLS),
+                "catalytic_tools": str(SCRIPTS),
                 "catalytic_smoke_tests": str(team.smoke),
-                "catalytic_database": team.database,
-                "catalytic_database_host": postgres.environment["PGHOST"],
-                "catalytic_database_port": postgres.environment["PGPORT"],
-                "catalytic_database_user": postgres.environment["PGUSER"],
+                **database_variables("catalytic", postgres, team.database),
                 "catalytic_sqlite": str(team.sqlite),
             }
-            return shipped("catalytic-saas", variables, namespaces={"catalytic-saas": namespace})
+            return hastened(shipped("catalytic-saas", variables=variables, namespaces={"catalytic-saas": namespace}))
 
         secret = {"RESPONDER_SECRET_CATALYTIC_DATABASE": postgres.environment["PGPASSWORD"]}
         inside = {**postgres.environment, "DATABASE": team.database, "PATH": f"{tmp_path / 'container' / 'bin'}:/usr/bin:/bin"}

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tests.harness.cluster import GenuineCluster, shared_folder
-from tests.harness.postgres import Postgres, postgres_server
-from tests.harness.reference import TOOLS, Front, Json, Scene, next_second, outputs_of, scene, shipped, steps_of
+from tests.harness.cluster import GenuineCluster
+from tests.harness.postgres import Postgres
+from tests.harness.reference import Front, Json, Scene, database_variables, next_second, outputs_of, scene, steps_of
+from tests.harness.shipped import SCRIPTS, hastened, shipped
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("reference-jarvis")]
 
@@ -36,18 +36,6 @@ PRISMA = """#!/bin/sh
 open=$(psql -qAt -c "select count(*) from _prisma_migrations where finished_at is null" "$DATABASE")
 [ "$open" = 0 ] && echo "Database schema is up to date!"
 """
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def postgres() -> AsyncIterator[Postgres]:
-    async with postgres_server() as server:
-        yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GenuineCluster]:
-    async with await asyncio.to_thread(GenuineCluster, shared_folder(tmp_path_factory)) as cluster:
-        yield cluster
 
 
 class Team:
@@ -126,14 +114,11 @@ def stage(tmp_path: Path, cluster: GenuineCluster, postgres: Postgres) -> Any:
             variables = {
                 "jarvis_url": url,
                 "jarvis_scripts": str(team.scripts),
-                "jarvis_tools": str(TOOLS),
+                "jarvis_tools": str(SCRIPTS),
                 "jarvis_backups": str(team.backups),
-                "jarvis_database": team.database,
-                "jarvis_database_host": postgres.environment["PGHOST"],
-                "jarvis_database_port": postgres.environment["PGPORT"],
-                "jarvis_database_user": postgres.environment["PGUSER"],
+                **database_variables("jarvis", postgres, team.database),
             }
-            return shipped("jarvis", variables, namespaces={"production": namespace})
+            return hastened(shipped("jarvis", variables=variables, namespaces={"production": namespace}))
 
         secret = {"RESPONDER_SECRET_JARVIS_DATABASE": postgres.environment["PGPASSWORD"]}
         inside = {**postgres.environment, "DATABASE": team.database, "PATH": f"{tmp_path / 'container' / 'bin'}:/usr/bin:/bin"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def rulebook(environments: dict[str, Kompass], hosts: dict[str, SshServer], couc
         "plans.*.steps.*.with.every": "200ms",
         "plans.*.monitor.for": "1s",
     }
-    return shipped("kompass", variables=variables, places=places, durations=durations)
+    return json.dumps(shipped("kompass", variables=variables, places=places, durations=durations))
 
 
 def settings_of(folder: Path, hosts: dict[str, SshServer], slack: SlackCatcher, page: StatuspageCatcher) -> dict[str, str]:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from tests.harness.cluster import GenuineCluster, shared_folder
-from tests.harness.postgres import Postgres, postgres_server
-from tests.harness.reference import Front, Json, Scene, next_second, outputs_of, scene, shipped, steps_of
+from tests.harness.cluster import GenuineCluster
+from tests.harness.postgres import Postgres
+from tests.harness.reference import Front, Json, Scene, database_variables, next_second, outputs_of, scene, steps_of
+from tests.harness.shipped import hastened, shipped
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("reference-paperless")]
 
@@ -52,18 +52,6 @@ SCRIPTS = {
     "test-user-workflows.sh": "sql 'select total from receipts where id = 42' | grep -q 42",
     "validate-data-integrity.sh": "sql 'select count(*) from receipts where total is null' | grep -qx 0",
 }
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def postgres() -> AsyncIterator[Postgres]:
-    async with postgres_server() as server:
-        yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GenuineCluster]:
-    async with await asyncio.to_thread(GenuineCluster, shared_folder(tmp_path_factory)) as cluster:
-        yield cluster
 
 
 class Team:
@@ -119,12 +107,9 @@ def stage(tmp_path: Path, cluster: GenuineCluster, postgres: Postgres) -> Any:
             variables = {
                 "paperless_api": url,
                 "paperless_scripts": str(team.scripts),
-                "paperless_database": team.database,
-                "paperless_database_host": postgres.environment["PGHOST"],
-                "paperless_database_port": postgres.environment["PGPORT"],
-                "paperless_database_user": postgres.environment["PGUSER"],
+                **database_variables("paperless", postgres, team.database),
             }
-            return shipped("paperless-maverick", variables, namespaces={"paperless-maverick": namespace})
+            return hastened(shipped("paperless-maverick", variables=variables, namespaces={"paperless-maverick": namespace}))
 
         secret = {"RESPONDER_SECRET_PAPERLESS_DATABASE": postgres.environment["PGPASSWORD"]}
         async with scene(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ def rulebook(platform: Platform) -> str:
         "plans.*.checkpoints.after-30-minutes.after": "2s",
         "plans.*.checkpoints.after-24-hours.after": "4s",
     }
-    return shipped("node-platform", variables=variables, places=places, durations=durations)
+    return json.dumps(shipped("node-platform", variables=variables, places=places, durations=durations))
 
 
 def settings_of(platform: Platform, node: dict[str, str], slack: SlackCatcher) -> dict[str, str]:

@@ -1,20 +1,18 @@
-"""The shipped rulebooks on real parts. What a test changes in them is here and nowhere else: places, times, and `mode: armed`."""
+"""A stage for the shipped rulebooks (see `shipped`) of what runs in a cluster, on real parts."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import re
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -26,70 +24,16 @@ from tests.harness.alertmanager import webhook_body
 from tests.harness.cluster import Cluster
 from tests.harness.kubernetes_proxy import KubernetesProxy
 from tests.harness.pod_programs import PodPrograms
+from tests.harness.postgres import Postgres
 from tests.harness.prometheus import Prometheus
 from tests.harness.service import WEBHOOK_TOKEN, Json, ResponderService
+from tests.harness.shipped import RULES, programs_of
 from tests.harness.stage import messengers, moment_of
 
-RULES = Path(__file__).parents[2] / "rules"
-TOOLS = RULES / "scripts"
 OPERATOR_TOKEN = "operator-token-of-the-tests"
 SECONDS = 40
 _NEVER = {"alert": "Never", "expr": "vector(0) > 1"}
 _CLOSED = ("resolved", "failed", "refused", "cancelled", "observed", "notified")
-
-
-# --- the rulebook ---------------------------------------------------------------------------------------------------------
-
-
-def shipped(name: str, variables: Mapping[str, object], *, namespaces: Mapping[str, str] | None = None) -> Json:
-    """The rulebook rules/<name>.yaml with these `vars` and namespaces, armed, and everything that waits shortened."""
-    text = (RULES / f"{name}.yaml").read_text()
-    for old, new in (namespaces or {}).items():
-        text = re.sub(rf'(namespace: |namespace=")({re.escape(old)})(?![\w-])', rf"\g<1>{new}", text)
-    rulebook: Json = yaml.safe_load(text)
-    unknown = set(variables) - set(rulebook.get("vars", {}))
-    assert not unknown, f"rules/{name}.yaml has no vars {unknown}"
-    rulebook["vars"] = {**rulebook.get("vars", {}), **variables}
-    for target in rulebook["targets"].values():
-        target["mode"] = "armed"
-        target["guards"] = {**target.get("guards", {}), "proven_for": "0s"}
-    for rule in rulebook["rules"]:
-        rule.update({key: "500ms" for key in ("for", "grace") if key in rule})
-    for plan in rulebook["plans"].values():
-        plan.setdefault("monitor", {}).update({"for": "500ms", "every": "100ms"})  # without it, plans watch for five minutes
-        for checkpoint in plan.get("checkpoints", ()):
-            checkpoint["after"] = "1s"
-    for step in _steps(rulebook["plans"]):
-        parameters = step.get("with", {})
-        if step["uses"] in ("http.check", "prometheus.check"):
-            parameters["every"] = "100ms" if step["uses"] == "http.check" else "500ms"
-        if "query" in parameters:
-            parameters["query"] = re.sub(r"\[\d+m\]", "[5s]", parameters["query"])
-        if step["uses"] == "sleep":
-            parameters["for"] = "200ms"
-        if "backoff" in (step.get("retry") if isinstance(step.get("retry"), dict) else {}):
-            step["retry"]["backoff"] = "100ms..1s"
-    return rulebook
-
-
-def programs_of(rulebook: Json) -> list[str]:
-    """The programs that its plans name: what whoever runs Responder has to allow."""
-    named = set()
-    for step in _steps(rulebook["plans"]):
-        for key in ("run", "check", "undo"):
-            value = step.get("with", {}).get(key)
-            if isinstance(value, list):
-                named.add(re.sub(r"{{ vars\.(\w+) }}", lambda found: str(rulebook["vars"][found[1]]), value[0]))
-    return sorted(named)
-
-
-def _steps(node: object) -> Iterator[Json]:
-    if isinstance(node, dict):
-        if "uses" in node:
-            yield node
-        node = list(node.values())
-    for inner in node if isinstance(node, list) else ():
-        yield from _steps(inner)
 
 
 # --- the application as users see it ----------------------------------------------------------------------------------------
@@ -268,6 +212,12 @@ class Scene:
 async def next_second() -> None:
     """The server's times are whole seconds: what is told apart by them has to be made in different ones."""
     await asyncio.sleep(1.02 - datetime.now(UTC).microsecond / 1e6)
+
+
+def database_variables(system: str, postgres: Postgres, database: str) -> dict[str, str]:
+    """Where the database is, as the rulebooks of all systems name it."""
+    server = {f"{system}_database_{part}": postgres.environment[f"PG{part.upper()}"] for part in ("host", "port", "user")}
+    return {f"{system}_database": database, **server}
 
 
 def steps_of(incident: Json) -> dict[str, str]:

@@ -1,17 +1,20 @@
 """The rulebooks under `rules/`, as shipped but for what no test can have: their addresses, folders and patience.
 
 What may be put in the place of something else is listed here, so that what is shown is what is shipped: variables, where a target
-is, `mode: armed`, `proven_for`, and durations. Rules, conditions, steps, their order and their parameters stay as they are.
+is, `mode: armed`, `proven_for`, and durations (those of queries, too). Rules, conditions, steps, their order and their other
+parameters stay as they are.
 """
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.harness.service import Json
 
 RULES = Path(__file__).parents[2] / "rules"
 SCRIPTS = RULES / "scripts"
@@ -26,19 +29,23 @@ def shipped(
     name: str,
     *,
     variables: Mapping[str, str | int] | None = None,
+    namespaces: Mapping[str, str] | None = None,
     places: Mapping[str, Mapping[str, Any]] | None = None,
     durations: Mapping[str, str] | None = None,
     proven_for: str = "1s",
     notify: list[Any] | None = None,
-) -> str:
-    """`rules/<name>.yaml` as the text of a rulebook of a test, its targets armed.
+) -> Json:
+    """`rules/<name>.yaml` as the rulebook of a test, its targets armed.
 
-    variables: values of declared variables. places: by target, keys of its place. durations: by path, the steps of a plan by name
-    or number, `*` for any part: `plans.*.monitor.for`. notify: routes; without it the rulebook's own.
+    variables: values of declared variables. namespaces: others in the place of these. places: by target, keys of its place.
+    durations: by path, the steps of a plan by name or number, `*` for any part: `plans.*.monitor.for`. notify: routes; without it
+    the rulebook's own.
     Raises AssertionError when something of this is not in the rulebook: then the test is about a rulebook of the past.
     """
     text = (RULES / f"{name}.yaml").read_text(encoding="utf-8")
-    book = yaml.safe_load(text)
+    for old, new in (namespaces or {}).items():
+        text = re.sub(rf'(namespace: |namespace=")({re.escape(old)})(?![\w-])', rf"\g<1>{new}", text)
+    book: Json = yaml.safe_load(text)
     for variable, value in (variables or {}).items():
         assert variable in book["vars"], f"no variable {variable}"
         book["vars"][variable] = value
@@ -53,7 +60,50 @@ def shipped(
         _shorten(book, tuple(pattern.split(".")), value)
     if notify is not None:
         book["notify"] = notify
-    return json.dumps(book, indent=1)
+    return book
+
+
+def hastened(book: Json) -> Json:
+    """Everything that waits is shortened, and what ran before a rollout is proven at once."""
+    for target in book["targets"].values():
+        target["guards"]["proven_for"] = "0s"
+    for rule in book["rules"]:
+        rule.update({key: "500ms" for key in ("for", "grace") if key in rule})
+    for plan in book["plans"].values():
+        plan.setdefault("monitor", {}).update({"for": "500ms", "every": "100ms"})  # without it, plans watch for five minutes
+        for checkpoint in plan.get("checkpoints", ()):
+            checkpoint["after"] = "1s"
+    for step in _steps(book["plans"]):
+        parameters = step.get("with", {})
+        if step["uses"] in ("http.check", "prometheus.check"):
+            parameters["every"] = "100ms" if step["uses"] == "http.check" else "500ms"
+        if "query" in parameters:
+            parameters["query"] = re.sub(r"\[\d+m\]", "[5s]", parameters["query"])
+        if step["uses"] == "sleep":
+            parameters["for"] = "200ms"
+        if "backoff" in (step.get("retry") if isinstance(step.get("retry"), dict) else {}):
+            step["retry"]["backoff"] = "100ms..1s"
+    return book
+
+
+def programs_of(book: Json) -> list[str]:
+    """The programs that its plans name: what whoever runs Responder has to allow."""
+    named = set()
+    for step in _steps(book["plans"]):
+        for key in ("run", "check", "undo"):
+            value = step.get("with", {}).get(key)
+            if isinstance(value, list):
+                named.add(re.sub(r"{{ vars\.(\w+) }}", lambda found: str(book["vars"][found[1]]), value[0]))
+    return sorted(named)
+
+
+def _steps(node: object) -> Iterator[Json]:
+    if isinstance(node, dict):
+        if "uses" in node:
+            yield node
+        node = list(node.values())
+    for inner in node if isinstance(node, list) else ():
+        yield from _steps(inner)
 
 
 def _shorten(book: Any, pattern: tuple[str, ...], value: str) -> None:

@@ -13,44 +13,19 @@ from typing import Any
 import httpx
 import pytest
 
-from responder.domain.report import render_report, report_document
 from responder.domain.rulebook import Rulebook
-from responder.sandbox.loopback import LoopbackServer
-from responder.telemetry import build_metrics
-from responder.web.app import build_app
-from responder.web.services import PeopleServices, WebServices
-from responder.web.tokens import Tokens
+from tests.simulation.served import served
 from tests.simulation.test_people import asking, counting
-from tests.simulation.world import World, a_world, statuses, wall
+from tests.simulation.world import World, a_world, statuses
 
 TOKEN = {"Authorization": "Bearer op"}
 FORCE = {"target": "app", "reason": "it is broken"}
 
 
 @asynccontextmanager
-async def served(folder: Path, rules: Rulebook | None = None) -> AsyncIterator[tuple[World, str]]:
-    async with a_world(folder, rules) as world:
-        await world.start()
-        services = WebServices(
-            journal=world.database.journal,
-            incidents=world.database.incidents,
-            clock=wall,
-            tokens=Tokens.of(operator="op", viewer="view"),
-            metrics=build_metrics(),
-            targets=lambda: world.rules.targets,
-            versions=lambda name: world.workload.read(),
-            rules_state=list,
-            readiness=lambda: asyncio.sleep(0, (True, {})),
-            render_report=render_report,
-            report_document=report_document,
-            people=PeopleServices(world.commands, world.orders, world.database.people),
-        )
-        server = LoopbackServer(build_app(services))
-        await server.start()
-        try:
-            yield world, server.url
-        finally:
-            await server.stop()
+async def commanded(folder: Path, rules: Rulebook | None = None) -> AsyncIterator[tuple[World, str]]:
+    async with a_world(folder, rules) as world, served(world) as url:
+        yield world, url
 
 
 async def at_once(count: int, method: str, url: str, body: dict[str, Any], **headers: str) -> list[httpx.Response]:
@@ -76,7 +51,7 @@ def codes(answers: list[httpx.Response]) -> dict[int, int]:
 
 @pytest.mark.parametrize("count", [2, 10, 100])
 async def test_of_many_forces_one_is_a_run_and_the_others_are_told_which(tmp_path: Path, count: int) -> None:
-    async with served(tmp_path) as (world, url):
+    async with commanded(tmp_path) as (world, url):
         answers = await at_once(count, "POST", f"{url}/v1/rollbacks", FORCE)
         assert codes(answers) == {202: 1, 409: count - 1}
         [begun] = [answer.json()["incident"]["id"] for answer in answers if answer.status_code == 202]
@@ -88,7 +63,7 @@ async def test_of_many_forces_one_is_a_run_and_the_others_are_told_which(tmp_pat
 
 @pytest.mark.parametrize("count", [2, 10, 100])
 async def test_many_forces_with_one_key_are_one_order(tmp_path: Path, count: int) -> None:
-    async with served(tmp_path) as (world, url):
+    async with commanded(tmp_path) as (world, url):
         answers = await at_once(count, "POST", f"{url}/v1/rollbacks", FORCE, **{"Idempotency-Key": "k1"})
         assert codes(answers) == {202: count}
         assert len({answer.content for answer in answers}) == 1
@@ -102,7 +77,7 @@ async def test_many_forces_with_one_key_are_one_order(tmp_path: Path, count: int
 
 @pytest.mark.parametrize("count", [2, 10, 100])
 async def test_many_approvals_are_one_yes(tmp_path: Path, count: int) -> None:
-    async with served(tmp_path, asking()) as (world, url):
+    async with commanded(tmp_path, asking()) as (world, url):
         await world.alert("Errors")
         waiting = await world.incident("waiting_approval")
         answers = await at_once(count, "POST", f"{url}/v1/incidents/{waiting.id}/approve", {"reason": "go"})
@@ -114,7 +89,7 @@ async def test_many_approvals_are_one_yes(tmp_path: Path, count: int) -> None:
 
 @pytest.mark.parametrize("count", [2, 10, 100])
 async def test_many_cancels_are_one_stop(tmp_path: Path, count: int) -> None:
-    async with served(tmp_path, counting()) as (world, url):
+    async with commanded(tmp_path, counting()) as (world, url):
         await world.alert("Errors")
         counting_down = await world.incident("countdown")
         answers = await at_once(count, "POST", f"{url}/v1/incidents/{counting_down.id}/cancel", {})
@@ -125,7 +100,7 @@ async def test_many_cancels_are_one_stop(tmp_path: Path, count: int) -> None:
 
 
 async def test_a_yes_and_a_no_at_once_are_one_of_them(tmp_path: Path) -> None:
-    async with served(tmp_path, asking()) as (world, url):
+    async with commanded(tmp_path, asking()) as (world, url):
         await world.alert("Errors")
         waiting = await world.incident("waiting_approval")
         address = f"{url}/v1/incidents/{waiting.id}"
@@ -142,7 +117,7 @@ async def test_a_yes_and_a_no_at_once_are_one_of_them(tmp_path: Path) -> None:
 
 
 async def test_a_restart_keeps_orders_answers_and_the_hold(tmp_path: Path) -> None:
-    async with served(tmp_path) as (world, url):
+    async with commanded(tmp_path) as (world, url):
         async with httpx.AsyncClient(base_url=url, headers=TOKEN, trust_env=False) as client:
             made = await client.post("/v1/rollbacks", json=FORCE, headers={"Idempotency-Key": "k"})
             assert made.status_code == 202, made.text
@@ -150,7 +125,7 @@ async def test_a_restart_keeps_orders_answers_and_the_hold(tmp_path: Path) -> No
             held = await client.put("/v1/hold", json={"held": True, "reason": "freeze"})
             assert (held.status_code, held.json()["by"]) == (200, "operator")
         await world.stop()
-    async with served(tmp_path) as (world, url):
+    async with commanded(tmp_path) as (world, url):
         await world.settled_start()
         async with httpx.AsyncClient(base_url=url, headers=TOKEN, trust_env=False) as client:
             again = await client.post("/v1/rollbacks", json=FORCE, headers={"Idempotency-Key": "k"})

@@ -15,17 +15,12 @@ from click.testing import CliRunner, Result
 
 from responder.cli.main import cli
 from responder.domain.plan import Input, Step
-from responder.domain.report import render_report, report_document
 from responder.domain.target import Mode
 from responder.errors import PermanentError
 from responder.ports import StepContext
-from responder.sandbox.loopback import LoopbackServer
-from responder.telemetry import build_metrics
-from responder.web.app import build_app
-from responder.web.services import PeopleServices, WebServices
-from responder.web.tokens import Tokens
 from tests.simulation.deeds import Deed, Scale
-from tests.simulation.world import ROLLBACK, V2, World, a_world, rulebook, wall
+from tests.simulation.served import served
+from tests.simulation.world import ROLLBACK, V2, World, a_world, rulebook
 
 
 class Seen:
@@ -58,31 +53,11 @@ STEPS = (
 
 
 @asynccontextmanager
-async def served(folder: Path, *steps: Step, **plan: Any) -> AsyncIterator[tuple[World, str]]:
+async def planned(folder: Path, *steps: Step, **plan: Any) -> AsyncIterator[tuple[World, str]]:
     async with a_world(folder, rulebook(*steps, **plan)) as world:
         world.actions = {"deed": Deed(), "scale": Scale(), "seen": Seen()}
-        await world.start()
-        services = WebServices(
-            journal=world.database.journal,
-            incidents=world.database.incidents,
-            clock=wall,
-            tokens=Tokens.of(operator="op", viewer="view"),
-            metrics=build_metrics(),
-            targets=lambda: world.rules.targets,
-            versions=lambda name: world.workload.read(),
-            rules_state=list,
-            readiness=lambda: asyncio.sleep(0, (True, {})),
-            render_report=render_report,
-            report_document=report_document,
-            people=PeopleServices(world.commands, world.orders, world.database.people),
-            previewer=world.previewer,
-        )
-        server = LoopbackServer(build_app(services))
-        await server.start()
-        try:
-            yield world, server.url
-        finally:
-            await server.stop()
+        async with served(world) as url:
+            yield world, url
 
 
 async def ask(url: str, *arguments: str, token: str = "op") -> Result:
@@ -91,7 +66,10 @@ async def ask(url: str, *arguments: str, token: str = "op") -> Result:
 
 
 async def test_every_step_says_what_it_would_do_and_nothing_is_done(tmp_path: Path) -> None:
-    async with served(tmp_path, *STEPS, inputs={"full": Input(default="no")}, on_failure=(Step("tell", "deed"),)) as (world, url):
+    async with planned(tmp_path, *STEPS, inputs={"full": Input(default="no")}, on_failure=(Step("tell", "deed"),)) as (
+        world,
+        url,
+    ):
         result = await ask(url, "back", "--target", "app")
         assert result.exit_code == 0, result.output
         lines = [line.strip() for line in result.output.splitlines()]
@@ -120,7 +98,7 @@ async def test_every_step_says_what_it_would_do_and_nothing_is_done(tmp_path: Pa
 
 
 async def test_as_json_with_inputs(tmp_path: Path) -> None:
-    async with served(tmp_path, *STEPS[:1], inputs={"full": Input()}) as (_, url):
+    async with planned(tmp_path, *STEPS[:1], inputs={"full": Input()}) as (_, url):
         result = await ask(url, "back", "--target", "app", "--input", "full=yes", "--json")
         answer = json.loads(result.output)
         assert answer["steps"] == [
@@ -142,14 +120,14 @@ async def test_as_json_with_inputs(tmp_path: Path) -> None:
     ],
 )
 async def test_what_is_wrong_is_said_at_once(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
-    async with served(tmp_path, *STEPS[:1], inputs={"full": Input()}) as (_, url):
+    async with planned(tmp_path, *STEPS[:1], inputs={"full": Input()}) as (_, url):
         result = await ask(url, *arguments)
         assert result.exit_code == code
         assert said in result.output
 
 
 async def test_a_refusal_is_shown_and_is_the_exit_code(tmp_path: Path) -> None:
-    async with served(tmp_path, ROLLBACK) as (world, url):
+    async with planned(tmp_path, ROLLBACK) as (world, url):
         world.workload.paused = True
         result = await ask(url, "back", "--target", "app")
         assert result.exit_code == 3
@@ -158,7 +136,7 @@ async def test_a_refusal_is_shown_and_is_the_exit_code(tmp_path: Path) -> None:
 
 
 async def test_in_observe_mode_it_says_so(tmp_path: Path) -> None:
-    async with served(tmp_path, ROLLBACK) as (world, url):
+    async with planned(tmp_path, ROLLBACK) as (world, url):
         target = world.rules.targets["app"]
         world.rules = replace(world.rules, targets={"app": replace(target, mode=Mode.OBSERVE)})
         result = await ask(url, "back", "--target", "app")
@@ -166,7 +144,7 @@ async def test_in_observe_mode_it_says_so(tmp_path: Path) -> None:
 
 
 async def test_a_viewer_may_not_ask(tmp_path: Path) -> None:
-    async with served(tmp_path, ROLLBACK) as (_, url):
+    async with planned(tmp_path, ROLLBACK) as (_, url):
         result = await ask(url, "back", "--target", "app", token="view")
         assert result.exit_code == 1
         assert "403" in result.output

@@ -1,0 +1,24 @@
+"""Real servers that the tests of one module share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.harness.cluster import GenuineCluster, shared_folder
+from tests.harness.postgres import Postgres, postgres_server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def postgres() -> AsyncIterator[Postgres]:
+    async with postgres_server() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GenuineCluster]:
+    async with await asyncio.to_thread(GenuineCluster, shared_folder(tmp_path_factory)) as cluster:
+        yield cluster
