@@ -17,10 +17,11 @@ from responder.domain.people import Actor
 from responder.domain.plan import Monitor, Step
 from responder.domain.rulebook import ApprovalTerms, Response, Rulebook, Unanswered
 from responder.domain.target import Mode
+from responder.domain.version import LedgerEntry, Version
 from responder.engine.orders import BusyError, GuardsError, RollbackRequest
 from responder.errors import DeniedError, InvalidInputError, NotFoundError, RefusedError
 from tests.simulation.deeds import Scale
-from tests.simulation.world import ROLLBACK, V1, V2, V3, World, a_world, rulebook, statuses, wall
+from tests.simulation.world import APP, ROLLBACK, V1, V2, V3, World, a_world, rulebook, statuses, wall
 
 ANN, BOB = Actor("ann", frozenset({"operator"})), Actor("bob", frozenset({"viewer"}))
 LONG = timedelta(hours=1)
@@ -172,6 +173,24 @@ async def test_a_yes_is_for_what_people_were_told_and_nothing_else(tmp_path: Pat
         assert world.workload.writes == 0
 
 
+async def test_a_yes_is_not_for_a_version_that_went_bad_while_people_were_asked(tmp_path: Path) -> None:
+    async with a_world(tmp_path, asking()) as world:
+        oldest = Version("v0", "0", "material-0", "digest-0", ("shop:v0",))
+        world.workload.history = (V2, V1, oldest)
+        long_ago = wall() - timedelta(days=2)
+        await world.database.ledger.put(
+            LedgerEntry(APP, oldest.fingerprint, "v0", "0", long_ago, replaced_at=wall() - timedelta(days=1), observed=False)
+        )
+        await world.start()
+        await world.alert("Errors")
+        waiting = await world.incident("waiting_approval")
+        await world.database.ledger.mark_bad(APP, V1.fingerprint, wall(), "inc_of_somebody")
+        await world.commands.approve(waiting.id, ANN)
+        refused = await world.incident("refused", "monitoring")
+        assert "people were told of v1 (revision 1), but now v0" in refused.reason
+        assert world.workload.writes == 0
+
+
 async def test_an_alert_that_clears_while_it_waits_ends_the_request(tmp_path: Path) -> None:
     async with running(tmp_path, asking()) as world:
         await world.alert("Errors")
@@ -288,8 +307,9 @@ async def test_a_stop_survives_a_restart(tmp_path: Path) -> None:
         await world.stop()
         await world.desk.change(incident.id, lambda known: replace(known, cancel=Word("ann", wall(), "no")))
         await world.start()
-        await world.incident("cancelled")
+        stopped = await world.incident("cancelled")
         assert world.workload.writes == 0
+        assert {one.status.value for one in stopped.steps} == {"failed"}, "no step looks as if it still ran"
 
 
 async def test_a_stop_of_the_watch_leaves_what_was_done(tmp_path: Path) -> None:

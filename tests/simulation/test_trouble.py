@@ -207,6 +207,22 @@ async def test_guards_are_asked_again_when_a_restart_lies_between_them_and_the_w
     assert world.workload.writes == 0
 
 
+async def test_what_was_pinned_stays_pinned_though_somebody_deployed_while_it_was_down(tmp_path: Path) -> None:
+    async with a_world(tmp_path, rulebook(Step("first", "played"), ROLLBACK)) as world:
+        world.played.gate = asyncio.Event()
+        await world.start()
+        await world.alert("Errors")
+        await world.played.entered.wait()
+        await world.stop()
+        world.workload.history = (V3, V2, V1)
+        world.workload.changed = wall() - timedelta(seconds=40)  # before the alert: the guards alone would go from v3 to v1
+        world.played.gate.set()
+        await world.start()
+        incident = await world.incident("refused", "failed", "monitoring")
+        assert "runs v3" in incident.reason
+        assert (incident.pins["app"].from_version.version, world.workload.writes) == ("v2", 0)
+
+
 async def test_guards_are_asked_again_when_earlier_steps_took_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("responder.engine.last_look.FRESH_FOR", timedelta(0))
     async with a_world(tmp_path, rulebook(Step("grace", "played"), ROLLBACK)) as world:
