@@ -32,6 +32,10 @@ svg { font: 12px system-ui, sans-serif; background: #fff; }
 text { fill: #1f2937; } .faint { fill: #6b7280; font-size: 11px; } .title { font-size: 13px; font-weight: 600; }
 .grid { stroke: #e5e7eb; } .bound { stroke: #dc2626; stroke-dasharray: 5 4; } .incident { stroke: #9ca3af; stroke-width: 2; }
 .response { stroke: #dc2626; stroke-opacity: 0.35; } .line { fill: none; stroke-width: 1.5; }
+@media (prefers-color-scheme: dark) {
+  svg { background: #0d1117; } text { fill: #e6edf3; } .faint { fill: #9198a1; }
+  .grid { stroke: #262c36; } .bound, .response { stroke: #ff7b72; } .incident { stroke: #656c76; }
+}
 """.strip()
 
 
@@ -70,7 +74,8 @@ def draw_svg(picture: Picture) -> str:
 
 def draw_html(picture: Picture) -> str:
     """The same in a page of its own."""
-    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(picture.title)}</title></head>'
+    style = "<style>:root{color-scheme:light dark}body{margin:0}@media(prefers-color-scheme:dark){body{background:#0d1117}}</style>"
+    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(picture.title)}</title>{style}</head>'
     return f"{head}<body>\n{draw_svg(picture)}</body></html>\n"
 
 

@@ -60,7 +60,8 @@ class AuditLog:
         try:
             done = await work()
         except PermanentError as error:
-            await self.note(actor, action, subject, "denied" if isinstance(error, DeniedError) else "refused", f"{what}: {error}")
+            outcome = "denied" if isinstance(error, DeniedError) else "refused"
+            await self.note(actor, action, subject, outcome, f"{error} (asked for: {what})")
             raise
         await self.note(actor, action, subject, "done", what)
         return done
@@ -169,7 +170,7 @@ class Commands:
         """key: the same key by the same person is the same suppression."""
         now = self._clock()
         made = Suppression(self._suppression_id(actor, key, now), tuple(matchers), until, reason, actor.name, now)
-        what = f"suppress {', '.join(map(str, matchers))} until {until.isoformat()}: {reason}"
+        what = f"suppress {', '.join(map(str, matchers))} until {spell_time(until, now)}: {reason}"
 
         async def work() -> Suppression:
             check_scope(actor, _covered(matchers))

@@ -24,9 +24,10 @@ def review(rulebook: Rulebook) -> tuple[str, ...]:
 
 
 def _warnings(rulebook: Rulebook) -> Iterator[str]:
-    for target in rulebook.targets.values():
-        if target.mode is Mode.OBSERVE:
-            yield f"target {target.name}: will not act: mode is observe (write `mode: armed` when you trust it)"
+    observed = [target.name for target in rulebook.targets.values() if target.mode is Mode.OBSERVE]
+    if observed:
+        word = "target" if len(observed) == 1 else "targets"
+        yield f"{word} {', '.join(observed)}: will not act: mode is observe (write `mode: armed` when you trust it)"
     for rule in rulebook.rules:
         yield from (f"{rule.location}: rule {rule.name}: {text}" for text in _about_rule(rule, rulebook))
     for plan in rulebook.plans.values():

@@ -7,11 +7,13 @@ from hashlib import sha256
 from html import escape
 
 _STYLE = (
+    ":root{color-scheme:light dark}a{color:#0550ae;overflow-wrap:anywhere}"
     "body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}"
     "table{border-collapse:collapse;display:block;overflow-x:auto;margin:1rem 0}"
     "th:empty{display:none}th,td{border:1px solid #c9d1d9;padding:.3rem .6rem;text-align:left;vertical-align:top}"
     "pre,code{background:#f3f4f6;border-radius:4px}pre{padding:.6rem;overflow:auto}"
-    "@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}pre,code{background:#161b22}}"
+    "@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}pre,code{background:#161b22}"
+    "a{color:#79b8ff}th,td{border-color:#3d444d}}@media print{body{max-width:none;margin:0}table{overflow:visible}}"
 )
 _STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
 
