@@ -38,6 +38,8 @@ text { fill: #1f2937; } .faint { fill: #6b7280; font-size: 11px; } .title { font
 }
 """.strip()
 
+_PAGE_STYLE = ":root{color-scheme:light dark}body{margin:0}@media(prefers-color-scheme:dark){body{background:#0d1117}}"
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -74,9 +76,8 @@ def draw_svg(picture: Picture) -> str:
 
 def draw_html(picture: Picture) -> str:
     """The same in a page of its own."""
-    style = "<style>:root{color-scheme:light dark}body{margin:0}@media(prefers-color-scheme:dark){body{background:#0d1117}}</style>"
-    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(picture.title)}</title>{style}</head>'
-    return f"{head}<body>\n{draw_svg(picture)}</body></html>\n"
+    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(picture.title)}</title>'
+    return f"{head}<style>{_PAGE_STYLE}</style></head><body>\n{draw_svg(picture)}</body></html>\n"
 
 
 def _legend() -> Iterator[str]:
