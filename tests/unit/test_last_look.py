@@ -7,13 +7,16 @@ from datetime import timedelta
 
 import pytest
 
+from responder.domain.guard import Outcome, Verdict
 from responder.domain.guards import Facts
-from responder.domain.incident import Incident, IncidentStatus
+from responder.domain.incident import Incident, IncidentStatus, Order, Phase
 from responder.domain.people import Hold
+from responder.domain.plan import Step
 from responder.domain.target import Mode, Target
 from responder.domain.version import Pin
 from responder.engine.facts import FactFinder
 from responder.engine.last_look import FRESH_FOR, LastLook
+from responder.engine.records import set_record
 from responder.errors import RefusedError
 from tests.harness.databases import incident
 from tests.unit.test_guards import FACTS, V2, V3
@@ -51,10 +54,10 @@ class Scene:
             hold=lambda: self.hold,
         )
 
-    async def refusal(self, about: Incident = RUNNING) -> str:
+    async def refusal(self, about: Incident = RUNNING, pin: Pin = PINNED) -> str:
         """Why it says no; "" when it lets the rollback go on."""
         try:
-            await self.look(about, PINNED)
+            await self.look(about, pin)
         except RefusedError as error:
             return str(error)
         return ""
@@ -102,6 +105,30 @@ async def test_it_is_not_done_when_the_target_can_not_be_read_any_more() -> None
 async def test_it_is_not_done_when_the_alert_cleared_a_moment_ago() -> None:
     scene = Scene(later=timedelta(seconds=1), firing=False)
     assert await scene.refusal() == "the alert cleared before anything was changed"
+
+
+async def test_it_is_not_done_when_the_sender_says_that_the_alert_is_over_though_its_end_never_came() -> None:
+    over = replace(FACTS, second_look=Verdict("second_look", Outcome.REFUSE, "Alertmanager does not list it any more"))
+    assert "does not list it any more" in await Scene(over).refusal()
+    underway = set_record(RUNNING, Step("web", "rollback"), Phase.STEPS, intent={"stage": "rollout"})
+    assert await Scene(over).refusal(underway) == "", "the first target of the plan may have ended it"
+
+
+def test_the_first_change_of_any_kind_needs_an_alert_that_still_fires_unless_a_person_ordered_it() -> None:
+    look = Scene(firing=False).look
+    with pytest.raises(RefusedError, match="the alert cleared before anything was changed"):
+        look.check_firing(RUNNING)
+    look.check_firing(replace(RUNNING, order=Order("ann", "it is broken")))
+    look.check_firing(replace(RUNNING, acted_at=NOW))
+    Scene().look.check_firing(RUNNING)
+
+
+async def test_the_version_that_a_person_ordered_is_that_of_the_orders_own_target_only() -> None:
+    scene = Scene()
+    scene.targets = {"app": APP, "workers": replace(APP, name="workers")}
+    ordered = replace(RUNNING, order=Order("ann", "back to last week", version="v0"))
+    assert "version v0 is not in the history" in await scene.refusal(ordered)
+    assert await scene.refusal(ordered, replace(PINNED, target="workers")) == ""
 
 
 @pytest.mark.parametrize(
