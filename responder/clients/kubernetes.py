@@ -6,6 +6,7 @@ Typed models silently drop template fields they don't know, so nothing here deco
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from responder.clients.kubernetes_connection import Connection, Object
 from responder.clients.kubernetes_errors import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, Call
 from responder.clients.kubernetes_watch import Watch
+from responder.clients.shared_reading import SharedReadings
 from responder.errors import NotFoundError, ResponderError
 
 FIELD_MANAGER = "responder"
@@ -25,6 +27,7 @@ _LIST_PAGE = 500
 _ONLY_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 _GROUPS_KNOWN_FOR = 30.0  # seconds: kinds come and go with the installation of whole programs
 _WORTH_A_WARNING = 4  # failures in a row
+_PATIENT_AT_ONCE = 4
 
 _log = structlog.get_logger(__name__)
 
@@ -78,6 +81,9 @@ class KubernetesClient:
     def __init__(self, kubeconfig: str | None = None, *, timeout: timedelta = timedelta(seconds=10)) -> None:
         self._connection = Connection(kubeconfig, timeout)
         self._served: dict[str, tuple[float, str | None]] = {}
+        self._shared = SharedReadings()
+        self._patient_turns = asyncio.Semaphore(_PATIENT_AT_ONCE)
+        self._is_patient = False
 
     async def connect(self) -> None:
         """Import the library and load credentials now, so that the first request needn't. Sends nothing."""
@@ -86,8 +92,20 @@ class KubernetesClient:
     async def close(self) -> None:
         await self._connection.close()
 
+    def patiently(self) -> KubernetesClient:
+        """The same cluster over the same connections, for what can wait: few of these requests go out at once."""
+        patient = copy.copy(self)
+        patient._is_patient = True
+        return patient
+
+    async def _ask(self, call: Call) -> Object:
+        if not self._is_patient:
+            return await self._connection.ask(call)
+        async with self._patient_turns:
+            return await self._connection.ask(call)
+
     async def get(self, resource: Resource, namespace: str, name: str, *, subresource: str = "") -> Object:
-        return await self._connection.ask(resource.call("get", namespace, name, subresource))
+        return await self._ask(resource.call("get", namespace, name, subresource))
 
     async def get_or_none(self, resource: Resource, namespace: str, name: str) -> Object | None:
         try:
@@ -97,7 +115,7 @@ class KubernetesClient:
 
     async def get_metadata(self, resource: Resource, namespace: str, name: str) -> Object:
         """Without what is in it: a Secret's contents never get here. (A server that does not know the form sends the whole.)"""
-        return await self._connection.ask(replace(resource.call("get", namespace, name), accept=_ONLY_METADATA))
+        return await self._ask(replace(resource.call("get", namespace, name), accept=_ONLY_METADATA))
 
     async def list(self, resource: Resource, namespace: str, *, labels: str = "", fields: str = "") -> list[Object]:
         """All objects, page by page. labels, fields: selectors as text."""
@@ -105,11 +123,15 @@ class KubernetesClient:
         items: list[Object] = []
         while True:
             asked = {key: value for key, value in query.items() if value}
-            page = await self._connection.ask(replace(resource.call("list", namespace), query=asked))
+            page = await self._ask(replace(resource.call("list", namespace), query=asked))
             items += page.get("items") or []
             query["continue"] = page.get("metadata", {}).get("continue", "")
             if not query["continue"]:
                 return items
+
+    async def list_shared(self, resource: Resource, namespace: str) -> Sequence[Object]:
+        """Like `list` of all; those who ask at the same time share an answer that was asked for after the last of them did."""
+        return await self._shared.read((resource, namespace), lambda: self.list(resource, namespace))
 
     async def patch_json(
         self, resource: Resource, namespace: str, name: str, operations: Sequence[Object], *, dry_run: bool = False
@@ -166,7 +188,7 @@ class KubernetesClient:
         if dry_run:  # with a body the server reads no options from the query: there it is only for those who look on
             query["dryRun"], options["dryRun"] = "All", ["All"]
         call = resource.call("delete", namespace, name)
-        return await self._connection.ask(replace(call, method="DELETE", body=options, query=query))
+        return await self._ask(replace(call, method="DELETE", body=options, query=query))
 
     async def read_log(
         self,
@@ -197,9 +219,7 @@ class KubernetesClient:
         """The namespaced kinds that the cluster serves in this version of a group; none when it does not know it."""
         group, _, version = api_version.rpartition("/")
         try:
-            found = await self._connection.ask(
-                Call("get", f"API {api_version}", f"/apis/{api_version}" if group else f"/api/{version}")
-            )
+            found = await self._ask(Call("get", f"API {api_version}", f"/apis/{api_version}" if group else f"/api/{version}"))
         except NotFoundError:
             return {}
         listed = [one for one in found.get("resources") or [] if one.get("namespaced") and "/" not in one["name"]]
@@ -208,7 +228,7 @@ class KubernetesClient:
     async def _write(self, call: Call, dry_run: bool) -> Object:
         # A server older than 1.25 does not know fieldValidation and ignores it.
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
-        return await self._connection.ask(replace(call, query={**call.query, **query, **({"dryRun": "All"} if dry_run else {})}))
+        return await self._ask(replace(call, query={**call.query, **query, **({"dryRun": "All"} if dry_run else {})}))
 
     async def create_event(
         self,
@@ -253,13 +273,14 @@ class KubernetesClient:
         now = asyncio.get_running_loop().time()
         known = self._served.get(group)
         if known is None or now - known[0] >= _GROUPS_KNOWN_FOR:
-            known = self._served[group] = (now, await self.served_version(group))
+            known = (now, await self._shared.read(group, lambda: self.served_version(group)))
+            self._served[group] = known
         return known[1]
 
     async def served_version(self, group: str) -> str | None:
         """The version that the cluster prefers for this API group; None when it does not know the group."""
         try:
-            found = await self._connection.ask(Call("get", f"API group {group}", f"/apis/{group}"))
+            found = await self._ask(Call("get", f"API group {group}", f"/apis/{group}"))
         except NotFoundError:
             return None
         return str((found.get("preferredVersion") or {}).get("version", ""))

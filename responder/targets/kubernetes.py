@@ -18,9 +18,10 @@ from responder.targets import revision as kept
 from responder.targets import template as templates
 from responder.targets.argo_rollouts import RolloutWorkload
 from responder.targets.controller_revisions import DAEMON, STATEFUL
-from responder.targets.deployment import Deployments
+from responder.targets.deployment import REVISION, Deployments
 from responder.targets.flux import Suspension
 from responder.targets.kinds import Kind
+from responder.targets.newest import newest
 from responder.targets.owners import owners_on, owners_pointing_at
 from responder.targets.revision import Revision
 from responder.targets.surroundings import Neighbourhood
@@ -54,6 +55,7 @@ class TemplateWorkload:
         self, client: KubernetesClient, target: Target, ref: WorkloadRef, clock: Clock, traces: Traces | None = None
     ) -> None:
         self._client = client
+        self._patient = client.patiently()  # for looking on: what is about to be changed goes first
         self._target = target
         self._ref = ref
         self._kind = KINDS[ref.kind]
@@ -82,10 +84,15 @@ class TemplateWorkload:
         self, found: dict[str, Any], pointing: tuple[tuple[Owner, ...], str]
     ) -> tuple[WorkloadState, list[Revision]]:
         known = await self._kind.revisions(self._client, found)
+        return await self._state_of(found, known, pointing), known
+
+    async def _state_of(
+        self, found: dict[str, Any], known: list[Revision], pointing: tuple[tuple[Owner, ...], str]
+    ) -> WorkloadState:
         versions = kept.history(found["spec"]["template"], known)
         meta, spec = found["metadata"], found["spec"]
         rollout = await self._kind.rollout(self._client, found, known, explain=False)
-        state = WorkloadState(
+        return WorkloadState(
             uid=meta["uid"],
             generation=meta["generation"],
             current=versions[0],
@@ -98,7 +105,6 @@ class TemplateWorkload:
             owners=owners_on(found) + pointing[0],
             owner_unknown=pointing[1],
         )
-        return state, known
 
     async def roll_back(self, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> str:
         flux = Suspension(self._client, pin.incident)
@@ -116,29 +122,29 @@ class TemplateWorkload:
         return bool(await Suspension(self._client, pin.incident).stands(await self._to_suspend()))
 
     async def rollout(self, pin: Pin) -> RolloutStatus:
-        found = await self._get()
+        found = await self._get(self._patient)
         if found["metadata"]["uid"] != pin.uid:
             return RolloutStatus(RolloutPhase.FAILED, f"{self._ref} was deleted and made anew by somebody else")
-        known = await self._kind.revisions(self._client, found)
+        known = await self._kind.revisions(self._patient, found)
         template = found["spec"]["template"]
         if not kept.runs(template, pin.to_version, known):
             now = templates.version_name(template)
             return RolloutStatus(RolloutPhase.FAILED, f"changed by somebody else: {self._ref} is now asked to run {now}")
-        status = await self._kind.rollout(self._client, found, known, explain=True)
+        status = await self._kind.rollout(self._patient, found, known, explain=True)
         if status.phase is RolloutPhase.PROGRESSING and self._target.evict_unready and self._ref.kind == "StatefulSet":
             return await eviction.help_along(self._client, found, kept.with_digest(known, pin.from_version.digest), status)
         return status
 
     async def watch(self) -> AsyncGenerator[WorkloadState]:
-        changes = self._client.watch(self._kind.resource, self._ref.namespace, self._ref.name)
-        again = retry_for_ever(f"read {self._ref}")
+        changes = newest(self._patient.watch(self._kind.resource, self._ref.namespace, self._ref.name))
+        follower = _Follower(self._patient, self._kind, self._ref)
         async with contextlib.aclosing(changes):
             async for found in changes:
                 if found is None:
                     continue
-                state: WorkloadState | None = await again(self._read_if_there)
-                if state is not None:
-                    yield state
+                seen = await follower.look(found)
+                if seen is not None:
+                    yield await self._state_of(*seen, ((), ""))  # the ledger keeps no word about owners
 
     def _suspended(self, found: dict[str, Any]) -> Sequence[Owner]:
         """The owners that are to be suspended before a change."""
@@ -147,11 +153,47 @@ class TemplateWorkload:
     async def _to_suspend(self) -> Sequence[Owner]:
         return self._suspended(await self._get()) if self._target.on_owner is OnOwner.SUSPEND else ()
 
-    async def _read_if_there(self) -> WorkloadState | None:
-        try:
-            return (await self._state(await self._get(), ((), "")))[0]  # the ledger keeps no word about owners
-        except NotFoundError:
-            return None
+    async def _get(self, client: KubernetesClient | None = None) -> dict[str, Any]:
+        return await (client or self._client).get(self._kind.resource, self._ref.namespace, self._ref.name)
 
-    async def _get(self) -> dict[str, Any]:
-        return await self._client.get(self._kind.resource, self._ref.namespace, self._ref.name)
+
+class _Follower:
+    """Knows the revisions of a workload from one change to the next: they are read again when others may be there."""
+
+    def __init__(self, client: KubernetesClient, kind: Kind, ref: WorkloadRef) -> None:
+        self._client = client
+        self._kind = kind
+        self._ref = ref
+        self._known: list[Revision] = []
+        self._mark: tuple[object, ...] | None = None
+
+    async def look(self, found: dict[str, Any]) -> tuple[dict[str, Any], list[Revision]] | None:
+        """The workload as this change shows it, with its revisions. None when it is gone before these can be read."""
+        mark = _mark(found)
+        if mark == self._mark:
+            return found, self._known
+        shown: dict[str, Any] | None = found
+
+        async def read() -> tuple[dict[str, Any], list[Revision]] | None:
+            nonlocal shown
+            latest, shown = shown, None  # what it shows may be long over when this is tried again
+            try:
+                latest = latest or await self._client.get(self._kind.resource, self._ref.namespace, self._ref.name)
+                return latest, await self._kind.revisions(self._client, latest)
+            except NotFoundError:
+                return None
+
+        seen: tuple[dict[str, Any], list[Revision]] | None = await retry_for_ever(f"read {self._ref}")(read)
+        self._mark = None
+        if seen is not None:
+            latest, self._known = seen
+            self._mark = _mark(latest) if kept.current_of(self._known) is not None else None
+        return seen
+
+
+def _mark(found: dict[str, Any]) -> tuple[object, ...]:
+    """Another one when the workload may have other revisions, or run another one of them."""
+    meta, status = found["metadata"], found.get("status") or {}
+    revision = (meta.get("annotations") or {}).get(REVISION)
+    seen = [status.get(field) for field in ("observedGeneration", "currentRevision", "updateRevision", "collisionCount")]
+    return (meta["uid"], meta["generation"], revision, *seen)

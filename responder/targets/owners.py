@@ -67,7 +67,7 @@ async def _pointing(
     try:
         if not await client.serves(resource.group):
             return (), ""
-        items = await client.list(resource, ref.namespace)
+        items = await client.list_shared(resource, ref.namespace)
     except NotFoundError:
         return (), ""
     except ForbiddenError as error:

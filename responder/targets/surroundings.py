@@ -72,7 +72,7 @@ class Neighbourhood:
 
     async def _list(self, group: str, plural: str) -> list[dict[str, Any]]:
         version = await self._client.known_version(group) if group else "v1"
-        return await self._client.list(Resource(group, version, plural), self._ref.namespace) if version else []
+        return [*await self._client.list_shared(Resource(group, version, plural), self._ref.namespace)] if version else []
 
     async def _configs(self, references: Mapping[str, Mapping[str, bool]]) -> dict[str, Config]:
         if self._settings.changed_config is Concern.IGNORE:
