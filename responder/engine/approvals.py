@@ -12,6 +12,7 @@ from responder.domain.notification import Moment
 from responder.domain.rulebook import ApprovalTerms, Unanswered
 from responder.domain.wording import spell_duration, spell_time
 from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.steady import steady
 from responder.engine.watch import Pulse
 from responder.errors import RefusedError, StoppedError
 from responder.ports import Clock
@@ -59,9 +60,10 @@ class Approvals:
         incident = await self._get(incident_id)
         if approval_of(incident, step) is None:
             await self._request(incident_id, terms, question, step)
+        clock = steady(self._clock)  # people get the time they were told, whatever somebody sets the clock to
         while True:
             beat = self._pulse.next()
-            now = self._clock()
+            now = clock()
             known = await self._get(incident_id)
             approval = approval_of(known, step)
             if approval is None:
@@ -92,9 +94,10 @@ class Approvals:
         until = incident.countdown_until
         if until is None:
             until = await self._start_countdown(incident, what)
+        clock = steady(self._clock)
         while True:
             beat = self._pulse.next()
-            now = self._clock()
+            now = clock()
             known = await self._get(incident_id)
             if known.cancel is not None:
                 return Answer(WaitEnd.CANCELLED, known.cancel)

@@ -26,6 +26,7 @@ from responder.engine.old_news import Doubt, doubt_after
 from responder.engine.restraint import Restraint, Stay
 from responder.engine.runs import Runs
 from responder.engine.second_look import Place, places_of
+from responder.engine.steady import Alarm
 from responder.engine.watch import Pulse
 from responder.errors import JournalUnavailableError
 from responder.ports import Clock, Entry, EntryKind, Incidents, Journal
@@ -63,6 +64,7 @@ class Brain:
         self._incidents = incidents
         self._pulse = pulse
         self._clock = clock
+        self._alarm = Alarm(clock)
         self._on_decision = on_decision
         self._on_folded = on_folded
         self._on_recalled = on_recalled
@@ -210,14 +212,16 @@ class Brain:
     async def _turn(self) -> None:
         due = self._fold.evaluator.next_due()
         others = (self._doubt.until if self._doubt else None, self._restraint.next_due() if self._restraint else None)
-        moments = [moment for moment in (due, *others) if moment is not None]
-        wait = max(timedelta(0), min(moments) - self._clock()) if moments else None
+        alarms = ((self._alarm, due), *((Alarm(self._clock), other) for other in others))
+        moments = [(alarm, moment) for alarm, moment in alarms if moment is not None]
+        wait = min(alarm.left(moment) for alarm, moment in moments) if moments else None
         entries = await self._journal.wait(self._fold.position, wait)
         if entries:
             async with self._turn_lock:
                 await self._take(entries)
-        elif due is not None and self._clock() >= due:
-            await self._durably(lambda: self._journal.append(EntryKind.TICK, self._clock()))
+        elif due is not None and self._alarm.rings(due):
+            at = max(self._clock(), due)  # the clock may have been set back
+            await self._durably(lambda: self._journal.append(EntryKind.TICK, at))
         async with self._turn_lock:
             await self._end_doubt()
             await self._loosen()

@@ -19,6 +19,7 @@ from responder.domain.wording import spell_duration
 from responder.engine.desk import IncidentDesk, Tell
 from responder.engine.records import find_record, set_record
 from responder.engine.runner import StepRunner
+from responder.engine.steady import LOOK_AGAIN
 from responder.errors import JournalUnavailableError, ResponderError
 from responder.ports import Clock, Incidents
 
@@ -69,7 +70,7 @@ class CheckpointKeeper:
                 await self._wait(min((one.at for one in self._due), default=None))
 
     async def _wait(self, until: datetime | None) -> None:
-        rest = None if until is None else max(0.0, (until - self._clock()).total_seconds())
+        rest = None if until is None else max(0.0, min(until - self._clock(), LOOK_AGAIN).total_seconds())
         try:
             async with asyncio.timeout(rest):
                 await self._changed.wait()

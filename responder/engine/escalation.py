@@ -26,6 +26,7 @@ from responder.domain.rulebook import EscalationLevel, Rulebook
 from responder.domain.target import Mode
 from responder.domain.wording import spell_duration
 from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.steady import LOOK_AGAIN
 from responder.errors import JournalUnavailableError, ResponderError
 from responder.ports import Clock, Incidents
 
@@ -114,7 +115,7 @@ class Escalator:
         self._not_before.pop(incident_id, None)
 
     async def _wait(self, until: datetime | None) -> None:
-        rest = None if until is None else max(0.0, (until - self._clock()).total_seconds())
+        rest = None if until is None else max(0.0, min(until - self._clock(), LOOK_AGAIN).total_seconds())
         try:
             async with asyncio.timeout(rest):
                 await self._changed.wait()

@@ -12,6 +12,7 @@ from responder.domain.plan import Monitor
 from responder.domain.wording import spell_duration
 from responder.engine.desk import IncidentDesk
 from responder.engine.runner import StepRunner
+from responder.engine.steady import steady
 from responder.ports import Clock
 
 
@@ -84,6 +85,7 @@ async def watch_incident(
 
     goes_on: asks the sender whether the alert does, None when nobody knows; its word is newer than what was told.
     """
+    clock = steady(clock)
     said, ask_at = None, datetime.min.replace(tzinfo=UTC)
     until = incident.monitor_until or clock() + monitor.window
     failures = 0
