@@ -42,19 +42,13 @@ class BlastRadius:
 
     async def take(self, incident: Incident, target: Target) -> None:
         """The rollback of this target begins now, for this incident. Raises RefusedError when there were enough."""
-        past = await self.past(incident.id)
+        past = await self.past(incident.id)  # nothing is awaited from here on: nobody takes a place in between
         now = self._clock()
-        outcome, reason = judge_blast_radius(self._with_others(past, incident), target.key, self.limits, now)
+        outcome, reason = judge_blast_radius(past, target.key, self.limits, now)
         if outcome is not Outcome.PASS and not _is_overridden(incident):
             raise RefusedError(reason)
         place = PastRollback(target.key, incident.id, now)
         self._begun[target.key, incident.id] = replace(place, ordered=incident.order is not None)
-
-    def _with_others(self, past: tuple[PastRollback, ...], incident: Incident) -> list[PastRollback]:
-        """With those that took their place while the record was read."""
-        seen = {(one.target, one.incident) for one in past}
-        late = [one for place, one in self._begun.items() if place not in seen and one.incident != incident.id]
-        return [*past, *late]
 
 
 def _is_overridden(incident: Incident) -> bool:

@@ -10,8 +10,10 @@ import pytest
 
 from responder.domain.rulebook import Freeze, Rulebook
 from responder.engine.freezes import Freezes, window_at
+from tests.simulation.test_corners import coordinated
 from tests.simulation.test_people import ANN, order, running
-from tests.simulation.world import rulebook, statuses, wall
+from tests.simulation.test_trouble import add_database
+from tests.simulation.world import a_world, rulebook, statuses, wall
 
 WEEKEND = Freeze("0 17 * * FRI", timedelta(hours=62), "weekend", "Europe/Zurich")
 NIGHT = Freeze("30 2 * * *", timedelta(hours=1), "night", "Europe/Zurich")
@@ -54,6 +56,16 @@ def test_a_window_may_be_about_some_targets_only() -> None:
     assert freezes.over(["web"], now, asks=True) is not None
 
 
+def test_of_windows_that_overlap_the_one_that_ends_last_is_told() -> None:
+    longer = replace(WEEKEND, duration=timedelta(hours=80), reason="sale")
+    for freezes in ((WEEKEND, longer), (longer, WEEKEND)):
+        found = Freezes(lambda freezes=freezes: Rulebook(freezes=freezes)).over(
+            ["app"], moment("2026-01-10 12:00:00"), asks=False
+        )
+        assert found is not None
+        assert found.freeze.reason == "sale"
+
+
 def frozen(**changes: object) -> Rulebook:
     """A window that began within the last day."""
     window = Freeze("0 0 * * *", timedelta(days=2), "Christmas sale")
@@ -92,3 +104,18 @@ async def test_a_window_can_ask_instead(tmp_path: Path) -> None:
         assert "frozen" in await world.kinds(waiting)
         await world.commands.approve(waiting.id, ANN)
         await world.incident("monitoring")
+
+
+@pytest.mark.parametrize(
+    ("asks", "becomes"), [(False, "refused"), (True, "waiting_approval")], ids=["that refuses", "that asks a person"]
+)
+async def test_a_window_over_another_target_that_the_plan_rolls_back_counts_too(tmp_path: Path, asks: bool, becomes: str) -> None:
+    rules = coordinated()
+    window = Freeze("0 0 * * *", timedelta(days=2), "Christmas sale", targets=("db",), asks=asks)
+    async with a_world(tmp_path, replace(rules, freezes=(window,))) as world:
+        database = await add_database(world)
+        await world.start()
+        await world.alert("Errors")
+        incident = await world.incident(becomes, "monitoring")
+        assert incident.status.value == becomes
+        assert (world.workload.writes, database.writes) == (0, 0)
