@@ -10,6 +10,9 @@ import pytest_asyncio
 
 from tests.harness.cluster import GenuineCluster, shared_folder
 from tests.harness.postgres import Postgres, postgres_server
+from tests.harness.reference import Ground
+from tests.harness.scraper import Scraper
+from tests.harness.warm_start import WarmStart
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -22,3 +25,10 @@ async def postgres() -> AsyncIterator[Postgres]:
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GenuineCluster]:
     async with await asyncio.to_thread(GenuineCluster, shared_folder(tmp_path_factory)) as cluster:
         yield cluster
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ground(cluster: GenuineCluster, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
+    """What the reference systems that live in a cluster stand on."""
+    async with Scraper(tmp_path_factory.mktemp("scraper") / "prometheus") as scraper, WarmStart() as warm:
+        yield Ground(cluster, postgres, scraper, warm)

@@ -16,9 +16,8 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tests.harness.cluster import GenuineCluster
 from tests.harness.postgres import Postgres
-from tests.harness.reference import Front, Json, Scene, database_variables, next_second, outputs_of, scene, steps_of
+from tests.harness.reference import Front, Ground, Json, Scene, database_variables, next_second, outputs_of, scene, steps_of
 from tests.harness.shipped import SCRIPTS, hastened, shipped
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("reference-catalytic")]
@@ -108,7 +107,7 @@ class Growing:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, cluster: GenuineCluster, postgres: Postgres) -> Any:
+def stage(tmp_path: Path, ground: Ground) -> Any:
     """catalytic(...) is a running service; 1.0.0 and 1.1.0 of both Deployments were rolled out before."""
 
     @asynccontextmanager
@@ -118,7 +117,8 @@ def stage(tmp_path: Path, cluster: GenuineCluster, postgres: Postgres) -> Any:
         prepare: Callable[[Scene], Any] | None = None,
         metrics: Callable[[str], object] = Growing,
     ) -> AsyncIterator[tuple[Scene, Team]]:
-        namespace = await cluster.new_namespace("catalytic")
+        cluster, postgres = ground.cluster, ground.postgres
+        namespace = await cluster.new_namespace(name=ground.scraper.take())
         team = Team(tmp_path, postgres, await postgres.new_database("catalytic", SCHEMA))
         await team.back_up("20251005_120000")
         await team.back_up("20251006_120000")
@@ -149,7 +149,7 @@ def stage(tmp_path: Path, cluster: GenuineCluster, postgres: Postgres) -> Any:
         secret = {"RESPONDER_SECRET_CATALYTIC_DATABASE": postgres.environment["PGPASSWORD"]}
         inside = {**postgres.environment, "DATABASE": team.database, "PATH": f"{tmp_path / 'container' / 'bin'}:/usr/bin:/bin"}
         async with scene(
-            cluster,
+            ground,
             tmp_path,
             rulebook,
             front(Accounts()),

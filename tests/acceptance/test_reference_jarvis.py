@@ -15,9 +15,8 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tests.harness.cluster import GenuineCluster
 from tests.harness.postgres import Postgres
-from tests.harness.reference import Front, Json, Scene, database_variables, next_second, outputs_of, scene, steps_of
+from tests.harness.reference import Front, Ground, Json, Scene, database_variables, next_second, outputs_of, scene, steps_of
 from tests.harness.shipped import SCRIPTS, hastened, shipped
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("reference-jarvis")]
@@ -85,12 +84,13 @@ class Metrics:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, cluster: GenuineCluster, postgres: Postgres) -> Any:
+def stage(tmp_path: Path, ground: Ground) -> Any:
     """jarvis(...) is a running service; v1, v2 and v3 of the API and v1 and v2 of the worker were rolled out before."""
 
     @asynccontextmanager
     async def jarvis(*, prepare: Callable[[Scene], Any] | None = None) -> AsyncIterator[tuple[Scene, Team]]:
-        namespace = await cluster.new_namespace("jarvis")
+        cluster, postgres = ground.cluster, ground.postgres
+        namespace = await cluster.new_namespace(name=ground.scraper.take())
         team = Team(tmp_path, postgres, await postgres.new_database("jarvis", SCHEMA))
         await cluster.roll_out(namespace, API, V1, replicas=3)
         await next_second()
@@ -123,7 +123,7 @@ def stage(tmp_path: Path, cluster: GenuineCluster, postgres: Postgres) -> Any:
         secret = {"RESPONDER_SECRET_JARVIS_DATABASE": postgres.environment["PGPASSWORD"]}
         inside = {**postgres.environment, "DATABASE": team.database, "PATH": f"{tmp_path / 'container' / 'bin'}:/usr/bin:/bin"}
         async with scene(
-            cluster,
+            ground,
             tmp_path,
             rulebook,
             pages,

@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness.cluster import GenuineCluster
 from tests.harness.postgres import Postgres
-from tests.harness.reference import Front, Json, Scene, database_variables, next_second, outputs_of, scene, steps_of
+from tests.harness.reference import Front, Ground, Json, Scene, database_variables, next_second, outputs_of, scene, steps_of
 from tests.harness.shipped import hastened, shipped
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("reference-paperless")]
@@ -85,14 +84,15 @@ Prepare = Callable[[Scene], Any]
 
 
 @pytest.fixture
-def stage(tmp_path: Path, cluster: GenuineCluster, postgres: Postgres) -> Any:
+def stage(tmp_path: Path, ground: Ground) -> Any:
     """paperless(...) is a running service; v1.2.1, v1.2.2 and v1.2.3 of both Deployments were rolled out before."""
 
     @asynccontextmanager
     async def paperless(
         *, pages: Front | None = None, bad: str = V3, prepare: Prepare | None = None, metrics: Callable[[str], str] | None = None
     ) -> AsyncIterator[tuple[Scene, Team]]:
-        namespace = await cluster.new_namespace("paperless")
+        cluster, postgres = ground.cluster, ground.postgres
+        namespace = await cluster.new_namespace(name=ground.scraper.take())
         container = {"name": APP}
         for app, workers in ((V1, V1), (V2, V2), (bad, V3)):
             await cluster.deploy(namespace, APP, image=app, replicas=3, container=container)
@@ -113,7 +113,7 @@ def stage(tmp_path: Path, cluster: GenuineCluster, postgres: Postgres) -> Any:
 
         secret = {"RESPONDER_SECRET_PAPERLESS_DATABASE": postgres.environment["PGPASSWORD"]}
         async with scene(
-            cluster,
+            ground,
             tmp_path,
             rulebook,
             pages or front(),

@@ -46,8 +46,9 @@ class Cluster:
             await self.http.delete(f"/api/v1/namespaces/{namespace}")
         await self.http.aclose()
 
-    async def new_namespace(self, prefix: str = "test") -> str:
-        name = f"{prefix}-{secrets.token_hex(4)}"
+    async def new_namespace(self, prefix: str = "test", *, name: str = "") -> str:
+        """name: the whole of it, where it is known before."""
+        name = name or f"{prefix}-{secrets.token_hex(4)}"
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         (await self.http.post("/api/v1/namespaces", json=body)).raise_for_status()
         self._namespaces.append(name)

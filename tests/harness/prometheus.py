@@ -15,9 +15,9 @@ from tests.harness.program import Program, find_program
 
 
 class Prometheus:
-    """page: address of the metrics, labels: of all that is scraped there. alert: a rule as Prometheus writes it.
+    """page: address of the metrics. labels: of all that is scraped there; the page is scraped once for each set of them.
 
-    alertmanagers: their addresses.
+    alert: a rule as Prometheus writes it. alertmanagers: their addresses.
     """
 
     def __init__(
@@ -28,14 +28,14 @@ class Prometheus:
         alert: Mapping[str, Any],
         alertmanagers: Sequence[str],
         job: str = "application",
-        labels: Mapping[str, str] | None = None,
+        labels: Sequence[Mapping[str, str]] = ({},),
     ) -> None:
         program = find_program("prometheus", "prometheus")
         folder.mkdir(parents=True)
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         (folder / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "test", "rules": [dict(alert)]}]}))
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(_config(folder, page, alertmanagers, job, labels or {})))
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(_config(folder, page, alertmanagers, job, labels)))
         command = [
             program,
             f"--config.file={folder / 'prometheus.yml'}",
@@ -79,12 +79,14 @@ class Prometheus:
             return False
 
 
-def _config(folder: Path, page: str, alertmanagers: Sequence[str], job: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    static = {"targets": [urlsplit(page).netloc], "labels": dict(labels)}
+def _config(
+    folder: Path, page: str, alertmanagers: Sequence[str], job: str, labels: Sequence[Mapping[str, str]]
+) -> dict[str, Any]:
+    scraped = [{"targets": [urlsplit(page).netloc], "labels": dict(of_one)} for of_one in labels]
     return {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(folder / "rules.yml")],
-        "scrape_configs": [{"job_name": job, "static_configs": [static]}],
+        "scrape_configs": [{"job_name": job, "static_configs": scraped}],
         "alerting": {
             "alertmanagers": [{"static_configs": [{"targets": [urlsplit(one).netloc for one in alertmanagers]}]}],
         },

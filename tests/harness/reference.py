@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from responder.sandbox.catchers import SlackCatcher, StatuspageCatcher
@@ -25,14 +25,14 @@ from tests.harness.cluster import Cluster
 from tests.harness.kubernetes_proxy import KubernetesProxy
 from tests.harness.pod_programs import PodPrograms
 from tests.harness.postgres import Postgres
-from tests.harness.prometheus import Prometheus
+from tests.harness.scraper import Scraper
 from tests.harness.service import WEBHOOK_TOKEN, Json, ResponderService
 from tests.harness.shipped import RULES, programs_of
 from tests.harness.stage import messengers, moment_of
+from tests.harness.warm_start import WarmStart
 
 OPERATOR_TOKEN = "operator-token-of-the-tests"
 SECONDS = 40
-_NEVER = {"alert": "Never", "expr": "vector(0) > 1"}
 _CLOSED = ("resolved", "failed", "refused", "cancelled", "observed", "notified")
 
 
@@ -229,9 +229,19 @@ def outputs_of(incident: Json) -> dict[str, str]:
     return {one["name"]: one["output"] for one in incident["steps"]}
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What the scenes of a module have in common."""
+
+    cluster: Cluster
+    postgres: Postgres
+    scraper: Scraper
+    warm: WarmStart
+
+
 @asynccontextmanager
 async def scene(
-    cluster: Cluster,
+    ground: Ground,
     folder: Path,
     rulebook: Callable[[str, str], Json],
     front: Front,
@@ -245,14 +255,14 @@ async def scene(
     """rulebook: of the namespace and the application's address. prepare: what is there before the service starts.
 
     in_pods: environment of programs that are executed in pods, whose working folder is folder/container.
-    metrics: what the application's /metrics says in this namespace, asked anew by each scrape of a Prometheus; None without one.
+    metrics: what the application's /metrics says in this namespace, asked anew by each scrape of Prometheus; None without one.
     """
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(front)
         slack = await stack.enter_async_context(SlackCatcher())
         page = await stack.enter_async_context(StatuspageCatcher({"component": "API"}))
         (folder / "container").mkdir(exist_ok=True)
-        kubernetes = await stack.enter_async_context(PodPrograms(cluster, folder / "container", in_pods or {}))
+        kubernetes = await stack.enter_async_context(PodPrograms(ground.cluster, folder / "container", in_pods or {}))
         book = rulebook(namespace, front.url)
         settings = {
             "KUBECONFIG": str(kubernetes.write_kubeconfig(folder / "kubeconfig")),
@@ -264,19 +274,15 @@ async def scene(
         }
         if metrics is not None:
             text = metrics(namespace)
-            front.pages["/metrics"] = lambda *_: PlainTextResponse(str(text), media_type="text/plain; version=0.0.4")
-            prometheus = Prometheus(
-                folder / "prometheus", page=front.url, alert=_NEVER, alertmanagers=[], labels={"namespace": namespace}
-            )
-            await stack.enter_async_context(prometheus)
-            settings["RESPONDER_PROMETHEUS_URL"] = prometheus.url
-        service = ResponderService(folder / "service", json.dumps(book), settings)
-        on = Scene(cluster, namespace, front, slack, page, service, kubernetes, folder / "reports")
+            ground.scraper.show(namespace, lambda: str(text))
+            stack.callback(ground.scraper.hide, namespace)
+            settings["RESPONDER_PROMETHEUS_URL"] = ground.scraper.prometheus.url
+        service = ResponderService(folder / "service", json.dumps(book), settings, ground.warm.program)
+        on = Scene(ground.cluster, namespace, front, slack, page, service, kubernetes, folder / "reports")
         if prepare is not None:
             await prepare(on)
         if metrics is not None:
-            scrapes = "count_over_time(up[30s])"
-            await on.until(lambda: prometheus.value(scrapes), lambda seen: seen is not None and seen >= 3, "three scrapes")
+            await on.until(lambda: ground.scraper.has_scraped(namespace, times=3), bool, "three scrapes")
         on.began = datetime.now(UTC)
         await stack.enter_async_context(service)
         try:

@@ -78,7 +78,7 @@ def hastened(book: Json) -> Json:
         if step["uses"] in ("http.check", "prometheus.check"):
             parameters["every"] = "100ms" if step["uses"] == "http.check" else "500ms"
         if "query" in parameters:
-            parameters["query"] = re.sub(r"\[\d+m\]", "[5s]", parameters["query"])
+            parameters["query"] = re.sub(r"\[\d+m\]", "[3s]", parameters["query"])
         if step["uses"] == "sleep":
             parameters["for"] = "200ms"
         if "backoff" in (step.get("retry") if isinstance(step.get("retry"), dict) else {}):
