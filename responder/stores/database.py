@@ -30,7 +30,8 @@ class Database:
 
     def __init__(self, engine: Engine, lock: sqlite.FileLock, last_entry: int, limits: JournalLimits) -> None:
         self._lock = lock
-        self._writer = ConnectionThread("responder-writer", engine.connect, sqlite.BEGIN, sqlite.SameFile(lock.database).check)
+        self._file = sqlite.SameFile(lock.database)
+        self._writer = ConnectionThread("responder-writer", engine.connect, sqlite.BEGIN, self._check)
         self._reader = ConnectionThread("responder-reader", engine.connect)
         self._journal = SqlJournal(self._writer, self._reader, last_entry, limits)
         self.journal = self._journal
@@ -38,6 +39,11 @@ class Database:
         self.outbox = SqlOutbox(self._writer, self._reader)
         self.ledger = SqlLedger(self._writer, self._reader)
         self.people = SqlPeople(self._writer, self._reader)
+
+    def _check(self) -> None:
+        """That what is written now is neither lost nor written beside somebody else. Raises JournalUnavailableError."""
+        self._file.check()
+        self._lock.check()
 
     async def connect(self) -> None:
         """Connect both threads now. While the reader is connected, a reconnecting writer finds the write-ahead log in place."""

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 
 from responder.errors import JournalUnavailableError, SettingsError
@@ -17,6 +18,8 @@ BEGIN = "BEGIN IMMEDIATE"  # take the write lock at once: a transaction that sta
 
 _VACUUM_PAGES = 512  # given back per job, so that appends get their turn between two
 
+_log = structlog.get_logger("responder.stores")
+
 
 class FileLock:
     """Keeps a second process off the database file. The kernel releases it when the process ends, however it ends."""
@@ -24,25 +27,45 @@ class FileLock:
     def __init__(self, database: Path) -> None:
         """Raises SettingsError when another process holds it or the folder can't be written."""
         self.database = database
-        path = database.with_name(database.name + ".lock")
+        self._path = database.with_name(database.name + ".lock")
         if not database.parent.is_dir():
             raise SettingsError(f"RESPONDER_DATABASE_URL: there is no folder {database.parent}")
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._descriptor: int | None = self._take(os.O_CREAT)
         except OSError as error:
-            raise SettingsError(f"RESPONDER_DATABASE_URL: {path} can't be written: {error.strerror}") from error
+            raise SettingsError(f"RESPONDER_DATABASE_URL: {self._path} can't be written: {error.strerror}") from error
+        self._same = SameFile(self._path)
+
+    def check(self) -> None:
+        """That it still keeps others off: who opens the database after the lock was deleted is let in, and two would lead.
+
+        A lock that is gone is taken again. Raises JournalUnavailableError when somebody else was faster.
+        """
+        if self._same.is_gone():
+            try:
+                taken = self._take(os.O_CREAT | os.O_EXCL)
+            except (OSError, SettingsError) as error:
+                raise JournalUnavailableError(f"the lock {self._path} was deleted and can't be taken again: {error}") from error
+            _log.warning("lock_taken_again", path=str(self._path), consequence="never delete the lock of a running service")
+            self.release()
+            self._descriptor, self._same = taken, SameFile(self._path)
+        self._same.check()
+
+    def _take(self, how: int) -> int:
+        """The descriptor that holds it. Raises OSError, or SettingsError when another process holds it."""
+        descriptor = os.open(self._path, os.O_RDWR | how, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.read(descriptor, 20).decode(errors="replace").strip()
             os.close(descriptor)
             raise SettingsError(
-                f"RESPONDER_DATABASE_URL: {database} is in use by another Responder (process {holder or 'unknown'}); "
+                f"RESPONDER_DATABASE_URL: {self.database} is in use by another Responder (process {holder or 'unknown'}); "
                 "only one process may use a SQLite file"
             ) from error
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
-        self._descriptor: int | None = descriptor
+        return descriptor
 
     def release(self) -> None:
         if self._descriptor is not None:
@@ -57,10 +80,13 @@ class SameFile:
         self._path = path
         self._opened = self._identity()
 
+    def is_gone(self) -> bool:
+        return self._identity() is None
+
     def check(self) -> None:
         """Raises JournalUnavailableError when it does not."""
         if self._identity() != self._opened:
-            raise JournalUnavailableError(f"the database file {self._path} was deleted or replaced; restart Responder")
+            raise JournalUnavailableError(f"the file {self._path} was deleted or replaced; restart Responder")
 
     def _identity(self) -> tuple[int, int] | None:
         try:

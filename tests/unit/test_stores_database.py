@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection
 
 from responder.domain.people import Hold
-from responder.errors import SettingsError
+from responder.errors import JournalUnavailableError, SettingsError
 from responder.ports import EntryKind
 from responder.stores.database import open_database
 from responder.stores.record import open_record
@@ -112,6 +112,32 @@ async def test_two_databases_on_one_file_are_refused_until_the_first_is_closed(t
     await first.close()
     await first.close()
     await (await open_database(url)).close()
+
+
+async def test_a_lock_that_somebody_deleted_is_taken_again_before_the_next_write(tmp_path: Path) -> None:
+    """At three in the morning it looks like what a dead process has left behind."""
+    url = f"sqlite:///{tmp_path}/responder.db"
+    first = await open_database(url)
+    (tmp_path / "responder.db.lock").unlink()
+    await first.probe()
+    with pytest.raises(SettingsError, match="in use by another Responder"):
+        await open_database(url)
+    await first.close()
+    await (await open_database(url)).close()
+
+
+async def test_of_two_on_one_file_the_first_writes_nothing_more(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/responder.db"
+    first = await open_database(url)
+    (tmp_path / "responder.db.lock").unlink()
+    second = await open_database(url)
+    with pytest.raises(JournalUnavailableError, match="lock was deleted or replaced; restart Responder"):
+        await first.probe()
+    await second.probe()
+    await second.close()
+    with pytest.raises(JournalUnavailableError):  # what the second has done, the first does not know
+        await first.probe()
+    await first.close()
 
 
 def start(script: str, url: str) -> subprocess.Popen[str]:
