@@ -5,7 +5,7 @@ Moments are offsets from the start of the test.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +13,7 @@ from responder.domain.decision import Decision, DecisionKind
 from responder.domain.measurement import Measurement
 from responder.domain.quantity import format_duration
 from responder.domain.rule_state import GroupState, GroupView
+from responder.domain.rulebook import Response, Rule
 from responder.domain.signal import Signal
 from responder.domain.wording import spell_number
 
@@ -55,7 +56,7 @@ UNANSWERED = Measurement(None, "the test gives no reading for it")
 class Expectation:
     """A decision made at a moment, or a group's state then.
 
-    facts: what must be so, in the spelling of `decision_facts` and `group_facts`; `reason` need only be part of the real one.
+    facts: what must be so, in the spelling of `Course.facts_of` and `group_facts`; `reason` need only be part of the real one.
     location: `file:line`.
     """
 
@@ -87,10 +88,14 @@ class RuleTest:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What the rules made of a test. groups: those there were, by the moments asked for."""
+    """What the rules made of a test. groups: those there were, by the moments asked for. rules: by name."""
 
     decisions: tuple[Decision, ...]
     groups: Mapping[timedelta, tuple[GroupView, ...]]
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+
+    def facts_of(self, decision: Decision) -> dict[str, str]:
+        return {**decision_facts(decision), **dict(_run_facts(decision, self.rules.get(decision.rule)))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +114,12 @@ def differences(test: RuleTest, course: Course) -> list[Difference]:
     left = [each for each in course.decisions if each.kind in checked]
     missing: list[Expectation] = []
     for expectation in sorted(wanted, key=lambda each: (-len(each.facts), each.at)):  # the most particular choose first
-        found = next((each for each in left if _is_met(expectation, each)), None)
+        found = next((each for each in left if _is_met(expectation, each, course)), None)
         if found is None:
             missing.append(expectation)
         else:
             left.remove(found)
-    found_differences = [_missing(each, left) for each in sorted(missing, key=lambda each: each.at)]
+    found_differences = [_missing(each, left, course) for each in sorted(missing, key=lambda each: each.at)]
     states = (each for each in test.expectations if not each.is_decision)
     found_differences += [each for each in (_state_difference(one, course) for one in states) if each is not None]
     found_differences += [
@@ -123,20 +128,20 @@ def differences(test: RuleTest, course: Course) -> list[Difference]:
     return found_differences
 
 
-def _is_met(expectation: Expectation, decision: Decision) -> bool:
+def _is_met(expectation: Expectation, decision: Decision, course: Course) -> bool:
     at_that_time = decision.at - START == expectation.at
-    return at_that_time and decision.kind is expectation.what and not expectation.misses(decision_facts(decision))
+    return at_that_time and decision.kind is expectation.what and not expectation.misses(course.facts_of(decision))
 
 
-def _missing(expectation: Expectation, left: list[Decision]) -> Difference:
+def _missing(expectation: Expectation, left: list[Decision], course: Course) -> Difference:
     """The decision that comes closest is taken out of `left`: it is told about here."""
     rule = expectation.facts.get("rule")
     near = [each for each in left if each.kind is expectation.what and rule in (None, each.rule)]
     if not near:
         return Difference(expectation.location, f"did not happen: {describe_expectation(expectation)}")
-    closest = min(near, key=lambda each: _closeness(expectation, each))
+    closest = min(near, key=lambda each: _closeness(expectation, each, course))
     left.remove(closest)
-    facts = decision_facts(closest)
+    facts = course.facts_of(closest)
     details: list[Detail] = [(name, expectation.facts[name], facts.get(name)) for name in expectation.misses(facts)]
     if closest.at - START != expectation.at:
         details.insert(0, ("at", format_duration(expectation.at), offset(closest.at)))
@@ -145,8 +150,8 @@ def _missing(expectation: Expectation, left: list[Decision]) -> Difference:
     return Difference(expectation.location, f"not as expected: {describe_expectation(expectation)}", tuple(details))
 
 
-def _closeness(expectation: Expectation, decision: Decision) -> tuple[int, timedelta]:
-    return len(expectation.misses(decision_facts(decision))), abs(decision.at - START - expectation.at)
+def _closeness(expectation: Expectation, decision: Decision, course: Course) -> tuple[int, timedelta]:
+    return len(expectation.misses(course.facts_of(decision))), abs(decision.at - START - expectation.at)
 
 
 def _state_difference(expectation: Expectation, course: Course) -> Difference | None:
@@ -209,6 +214,16 @@ def decision_facts(decision: Decision) -> dict[str, str]:
     if decision.began_at is not None:
         facts["since"] = offset(decision.began_at)
     return facts
+
+
+def _run_facts(decision: Decision, rule: Rule | None) -> Iterator[tuple[str, str]]:
+    """What follows a response that is no mere message: the plan, the countdown before it, how long people have to say yes."""
+    if rule is None or decision.kind is not DecisionKind.RESPOND or decision.response is Response.NOTIFY:
+        return
+    yield "plan", rule.plan or ""
+    yield "grace", format_duration(rule.grace)
+    if decision.response is Response.APPROVE:
+        yield "within", format_duration(rule.approval.within)
 
 
 def group_facts(group: GroupView) -> dict[str, str]:

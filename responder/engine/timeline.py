@@ -36,6 +36,7 @@ class _Stage:
 
     def __init__(self, rulebook: Rulebook, test: RuleTest) -> None:
         self._test = test
+        self._rules = {rule.name: rule for rule in rulebook.rules}
         self._evaluator = Evaluator(rulebook)
         self._rounds = Rounds()
         self._answers = {each.query: each for each in test.answers}
@@ -60,7 +61,7 @@ class _Stage:
             if at in asked:
                 groups[at] = tuple(evaluator.groups())
         self._pass_time(START + end)
-        return Course(tuple(self._decisions), groups)
+        return Course(tuple(self._decisions), groups, self._rules)
 
     def _pass_time(self, until: datetime) -> None:
         """Everything up to and including that moment; what is due at a moment is decided before what is read then."""

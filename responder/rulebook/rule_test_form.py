@@ -115,6 +115,9 @@ class ExpectForm(Form):
     severity: Severity | None = None
     inconclusive: Annotated[bool | None, Field(strict=True)] = None
     value: Number | None = None
+    plan: Annotated[str | None, Field(description="The plan that the response would run.")] = None
+    grace: Annotated[Duration | None, Field(description="The countdown before it.")] = None
+    within: Annotated[Duration | None, Field(description="How long people have to say yes.")] = None
     due: Moment | None = None
     since: Moment | None = None
     reason: Annotated[str | None, Field(description="Part of the decision's reason.")] = None
@@ -124,7 +127,7 @@ class ExpectForm(Form):
         if (self.decision is None) is (self.state is None):
             raise ValueError("needs either `decision` or `state`")
         if self.state is not None:
-            wrong = self.model_fields_set & {"response", "severity", "value"}
+            wrong = self.model_fields_set & {"response", "severity", "value", "plan", "grace", "within"}
             if wrong:
                 raise ValueError(f"`{min(wrong)}` belongs to a decision, not to a state")
             if self.rule is None:

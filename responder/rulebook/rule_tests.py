@@ -118,6 +118,10 @@ class _Reader:
         if form.target and form.target not in self._rulebook.targets:
             hint = did_you_mean(form.target, self._rulebook.targets)
             self._complain((*path, "target"), test, f"there is no target `{form.target}`", hint)
+        if form.plan and form.plan not in self._rulebook.plans:
+            self._complain(
+                (*path, "plan"), test, f"there is no plan `{form.plan}`", did_you_mean(form.plan, self._rulebook.plans)
+            )
         what = form.decision or form.state
         if what is None:
             raise ValueError("neither a decision nor a state")
@@ -139,9 +143,12 @@ def _told_by(sample: Sample) -> Measurement:
     return Measurement(None, "the result is empty")
 
 
+_RUN = ("plan", "grace", "within")
+
+
 def _facts(form: ExpectForm) -> Iterator[tuple[str, str]]:
-    """What was written, in the spelling of `rule_test.decision_facts`."""
-    for name in ("rule", "target", "group", "response", "severity", "inconclusive", "value", "due", "since", "reason"):
+    """What was written, in the spelling of `rule_test.Course.facts_of`."""
+    for name in ("rule", "target", "group", "response", "severity", "inconclusive", "value", *_RUN, "due", "since", "reason"):
         found = getattr(form, name)
         if isinstance(found, timedelta):
             yield name, format_duration(found)

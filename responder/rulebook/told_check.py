@@ -81,7 +81,7 @@ class ToldCheck:
 
 
 def _both(form: RouteForm | EscalationForm, others: Iterable[RouteForm | EscalationForm], *, everybody_is_each: bool) -> str:
-    """What it has in common with earlier ones, as text. everybody_is_each: without targets it concerns those that others name, too."""
+    """Severities it has in common with earlier ones. everybody_is_each: without targets it concerns those that others name."""
     severities: set[Severity] = set()
     for other in others:
         together = set(form.targets) & set(other.targets) or not (form.targets or other.targets)

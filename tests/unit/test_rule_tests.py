@@ -41,6 +41,40 @@ def one(inputs: str, expect: str, more: str = "") -> str:
     return f"rules: rules.yaml\ninterval: 30s\ntests:\n  - name: it\n    inputs: [{inputs}]\n    expect: [{expect}]\n{more}"
 
 
+RUNS = """\
+version: 1
+targets:
+  app: {kubernetes: {namespace: shop, deployment: app}, match: ['deployment="app"']}
+rules:
+  - {name: fast, match: ['alertname="Errors"', 'kind="fast"'], respond: rollback, plan: back, grace: 5m}
+  - {name: slow, match: ['alertname="Errors"', 'kind="slow"'], respond: approve, approve: {within: 1h}}
+plans:
+  back: {steps: [{uses: rollback}]}
+  other: {steps: [{uses: rollback}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "expect", "said"),
+    [
+        pytest.param("fast", "plan: back, grace: 5m", "", id="plan and countdown as they are"),
+        pytest.param("fast", "plan: other, grace: 5m", "plan", id="another plan"),
+        pytest.param("fast", "grace: 15m", "15m", id="another countdown"),
+        pytest.param("fast", "within: 1h", "within", id="nobody is asked"),
+        pytest.param("slow", "within: 1h, grace: 0s", "", id="how long people have"),
+        pytest.param("slow", "within: 30m", "30m", id="another time to answer"),
+        pytest.param("fast", "plan: backk", "there is no plan `backk` (did you mean `back`?)", id="a plan that is not there"),
+    ],
+)
+def test_what_follows_a_response_can_be_expected(kind: str, expect: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "runs.yaml").write_text(RUNS)
+    path = tmp_path / "runs.test.yaml"
+    alert = f"{{alert: Errors, labels: {{deployment: app, kind: {kind}}}, values: firing}}"
+    path.write_text(one(alert, f"{{at: 0s, decision: respond, {expect}}}").replace("rules.yaml", "runs.yaml"))
+    result = CliRunner().invoke(cli, ["test", str(path)])
+    assert (result.exit_code == 0, said in result.output) == (not said, True), result.output
+
+
 @pytest.mark.parametrize(
     ("text", "read"),
     [
