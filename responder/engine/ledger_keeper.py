@@ -10,13 +10,31 @@ import structlog
 
 from responder.domain.ledger import advance, best_stretch
 from responder.domain.target import Place, Target
-from responder.domain.version import WorkloadState
+from responder.domain.version import LedgerEntry, WorkloadState
 from responder.errors import ResponderError
 from responder.ports import Clock, Ledger, Workloads
 
 _log = structlog.get_logger(__name__)
 _UNSEEN = 10.0  # seconds of watching without seeing it, then it is read, so that a wrong name is an error that is told
 _RETRY_PAUSE = 5.0  # seconds, after the watch of a target broke (a right is missing, the object is gone, a bug)
+
+
+class _Page:
+    """What is remembered of one object's entries, since nobody else writes them; two targets may name the same object.
+
+    latest: the open entry, else the last one; [] when there is none, None when the record has to be asked.
+    """
+
+    def __init__(self) -> None:
+        self.latest: list[LedgerEntry] | None = None
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> _Page:
+        await self._lock.acquire()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class LedgerKeeper:
@@ -27,6 +45,7 @@ class LedgerKeeper:
         self._ledger = ledger
         self._clock = clock
         self._seen: dict[str, datetime] = {}
+        self._pages: dict[str, _Page] = {}
         self._targets: Mapping[str, Target] = {}
         self._retargeted = asyncio.Event()
 
@@ -96,14 +115,25 @@ class LedgerKeeper:
     async def _write(self, target: Target, state: WorkloadState, *, watching: bool) -> None:
         now = self._clock()
         self._seen[target.name] = now
-        entries = await self._ledger.entries(target.key)
-        if changed := advance(entries, target.key, state, now, watching=watching):
-            await self._ledger.put(*changed)
+        async with self._page_of(target) as page:
+            latest = await self._latest(target, page)
+            if changed := advance(latest, target.key, state, now, watching=watching):
+                page.latest = None
+                await self._ledger.put(*changed)
+
+    def _page_of(self, target: Target) -> _Page:
+        return self._pages.setdefault(target.key, _Page())
+
+    async def _latest(self, target: Target, page: _Page) -> list[LedgerEntry]:
+        if page.latest is None:
+            entries = await self._ledger.entries(target.key)
+            page.latest = [one for one in entries if one.replaced_at is None][-1:] or entries[-1:]
+        return page.latest
 
     async def _until_proven(self, target: Target) -> float | None:
         """Seconds until the current version has been available for long enough to be written down; None when it has, or isn't."""
-        entries = await self._ledger.entries(target.key)
-        current = next((entry for entry in reversed(entries) if entry.replaced_at is None), None)
+        async with self._page_of(target) as page:
+            current = next((entry for entry in await self._latest(target, page) if entry.replaced_at is None), None)
         if current is None or not current.available_open or current.available_from is None:
             return None
         proven_for = self._targets.get(target.name, target).guards.proven_for  # a reload may have changed it

@@ -28,6 +28,7 @@ class SqlIncidents:
     def __init__(self, writer: ConnectionThread, reader: ConnectionThread) -> None:
         self._writer = writer
         self._reader = reader
+        self._open: dict[str, str | Incident] = {}  # open ones as they were written last: they are asked for all the time
 
     async def open(
         self, incident: Incident, events: Sequence[IncidentEvent] = (), outbox: Sequence[OutboxEntry] = ()
@@ -52,7 +53,7 @@ class SqlIncidents:
     async def save(self, incident: Incident, events: Sequence[IncidentEvent] = (), outbox: Sequence[OutboxEntry] = ()) -> None:
         """Raises NotFoundError when it was never opened, ConflictError when it is open again but its target is taken."""
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> str:
             columns = {"identity": incident.identity, **_columns(incident)}
             change = update(incidents).where(incidents.c.id == incident.id).values(**columns)
             try:
@@ -64,10 +65,19 @@ class SqlIncidents:
             _keep_joined(connection, incident)
             _add_events(connection, incident.id, events)
             messages.put(connection, outbox)
+            return str(columns["document"])
 
-        await self._writer.transact(work)
+        self._open.pop(incident.id, None)  # until it is known what is written
+        document = await self._writer.transact(work)
+        if incident.is_open:
+            self._open[incident.id] = document
 
     async def get(self, incident_id: str) -> Incident | None:
+        known = self._open.get(incident_id)
+        if known is not None:
+            if isinstance(known, str):
+                known = self._open[incident_id] = from_document(Incident, known)
+            return known
         query = select(incidents.c.document).where(incidents.c.id == incident_id)
         document = await self._reader.run(lambda connection: connection.scalar(query))
         return None if document is None else from_document(Incident, document)

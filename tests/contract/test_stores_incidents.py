@@ -179,3 +179,45 @@ async def test_pruning_does_not_forget_bad_versions(database: Database) -> None:
     await database.ledger.mark_bad("app", "f1", at(1), "inc_1")
     await database.incidents.prune(at(10))
     assert await database.ledger.bad_fingerprints("app") == {"f1": "inc_1"}
+
+
+async def test_what_is_asked_for_is_what_was_saved_last_also_when_one_save_is_cut_off(database: Database) -> None:
+    first = incident(1)
+    await database.incidents.open(first)
+    await database.incidents.save(replace(first, reason="saved"))
+    cut_off = asyncio.create_task(database.incidents.save(replace(first, reason="saved by one that was cut off")))
+    await asyncio.sleep(0)
+    cut_off.cancel()
+    await asyncio.gather(cut_off, return_exceptions=True)
+    (listed,) = await database.incidents.list()
+    assert listed.reason == "saved by one that was cut off"
+    assert await database.incidents.get("inc_1") == listed
+
+
+async def test_of_several_saves_at_once_the_last_one_is_what_is_asked_for(database: Database) -> None:
+    first = incident(1)
+    await database.incidents.open(first)
+    await asyncio.gather(*(database.incidents.save(replace(first, reason=str(number))) for number in range(20)))
+    (listed,) = await database.incidents.list()
+    assert (await database.incidents.get("inc_1")) == listed
+
+
+async def test_a_save_that_was_refused_is_not_what_is_asked_for(database: Database) -> None:
+    first, second = incident(1), incident(2, target="other")
+    await database.incidents.open(first)
+    await database.incidents.open(second)
+    await database.incidents.save(replace(second, reason="saved"))
+    with pytest.raises(ConflictError):
+        await database.incidents.save(replace(second, target=first.target))
+    found = await database.incidents.get(second.id)
+    assert found is not None
+    assert (found.target, found.reason) == ("other", "saved")
+
+
+async def test_nothing_is_kept_in_memory_of_closed_incidents(database: Database) -> None:
+    first = incident(1)
+    await database.incidents.open(first)
+    await database.incidents.save(replace(first, reason="saved"))
+    await database.incidents.save(closed(first))
+    assert (await database.incidents.get("inc_1")) == closed(first)
+    assert database.incidents._open == {}  # type: ignore[attr-defined]
