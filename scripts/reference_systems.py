@@ -31,6 +31,18 @@ Runs under `tests/acceptance` are on the real parts (a genuine API server and co
 pm2 …) with the shipped rulebook, in which only places, times and `mode: armed` are changed (`tests/harness/reference.py` and
 `shipped.py`).
 Rows that begin with T or D are decisions: `responder test rules/` shows them, with simulated time.
+
+What is played in these runs, all rows alike:
+
+- **Nodes.** API server and controllers are genuine, kubelets are not: pods have no processes. What is executed in a pod is run as
+  a process beside it, through the real protocol; what a pod logs is made up by the test and read through the real client.
+- **Slack, Statuspage, PagerDuty** are catchers of ours that refuse what these services' documentation refuses. Mail goes to a
+  real SMTP server of the test's own.
+- **Prometheus** is real, the numbers that it scrapes are not: no application is under load. Alerts are posted as Alertmanager
+  posts them.
+- **The teams' own programs** (smoke tests, backup and validation scripts, the applications themselves) are short ones that do
+  what their names say.
+- **Time.** Minutes and hours of waiting are seconds.
 """
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import sys
 import tarfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from tests.harness.carriers import Carriers, carriers
+from tests.harness.pod_logs import Line, PodLogs
 from tests.harness.postgres import Postgres
 from tests.harness.reference import Front, Ground, Json, Scene, database_variables, next_second, outputs_of, scene, steps_of
 from tests.harness.shipped import SCRIPTS, hastened, shipped
@@ -40,11 +44,18 @@ raise SystemExit(count.strip() == "0")
 """
 
 
-class Team:
-    """What the team has: backups, smoke tests, a database that a migration has damaged."""
+def started(pod: Json) -> list[Line]:
+    """What a pod of either version has written, since it runs."""
+    at = datetime.fromisoformat(pod["status"]["startTime"])
+    bad = ["ERROR database: column tenants.name does not exist"] if pod["spec"]["containers"][0]["image"] == V2 else []
+    return [(at, line) for line in ("INFO listening on :8000", *bad)]
 
-    def __init__(self, folder: Path, postgres: Postgres, database: str) -> None:
-        self.postgres, self.database = postgres, database
+
+class Team:
+    """What the team has: backups, smoke tests, a database that a migration has damaged, a pager and mail."""
+
+    def __init__(self, folder: Path, postgres: Postgres, database: str, carriers: Carriers) -> None:
+        self.postgres, self.database, self.carriers = postgres, database, carriers
         self.backups, self.sqlite, self.smoke = folder / "backups", folder / "sqlite", folder / "smoke"
         for made in (self.backups, self.sqlite, self.smoke, folder / "container" / "scripts", folder / "container" / "bin"):
             made.mkdir(parents=True)
@@ -106,20 +117,28 @@ class Growing:
         )
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def told() -> AsyncIterator[Carriers]:
+    async with carriers() as pager_and_mail:
+        yield pager_and_mail
+
+
 @pytest.fixture
-def stage(tmp_path: Path, ground: Ground) -> Any:
+def stage(tmp_path: Path, ground: Ground, told: Carriers) -> Any:
     """catalytic(...) is a running service; 1.0.0 and 1.1.0 of both Deployments were rolled out before."""
 
     @asynccontextmanager
     async def catalytic(
         *,
         worker: tuple[str, ...] = (V1, V2),
+        written: Callable[[Json], Sequence[Line]] = started,
+        durations: dict[str, str] | None = None,
         prepare: Callable[[Scene], Any] | None = None,
         metrics: Callable[[str], object] = Growing,
     ) -> AsyncIterator[tuple[Scene, Team]]:
         cluster, postgres = ground.cluster, ground.postgres
         namespace = await cluster.new_namespace(name=ground.scraper.take())
-        team = Team(tmp_path, postgres, await postgres.new_database("catalytic", SCHEMA))
+        team = Team(tmp_path, postgres, await postgres.new_database("catalytic", SCHEMA), told)
         await team.back_up("20251005_120000")
         await team.back_up("20251006_120000")
         await cluster.roll_out(namespace, API, V1, replicas=3)
@@ -128,6 +147,7 @@ def stage(tmp_path: Path, ground: Ground) -> Any:
             await next_second()
 
         async def before(on: Scene) -> None:
+            on.kubernetes.rule = PodLogs(cluster, written)
             if prepare is not None:
                 await prepare(on)
             await next_second()
@@ -144,9 +164,10 @@ def stage(tmp_path: Path, ground: Ground) -> Any:
                 **database_variables("catalytic", postgres, team.database),
                 "catalytic_sqlite": str(team.sqlite),
             }
-            return hastened(shipped("catalytic-saas", variables=variables, namespaces={"catalytic-saas": namespace}))
+            namespaces = {"catalytic-saas": namespace}
+            return hastened(shipped("catalytic-saas", variables=variables, namespaces=namespaces, durations=durations))
 
-        secret = {"RESPONDER_SECRET_CATALYTIC_DATABASE": postgres.environment["PGPASSWORD"]}
+        settings = {"RESPONDER_SECRET_CATALYTIC_DATABASE": postgres.environment["PGPASSWORD"], **told.settings}
         inside = {**postgres.environment, "DATABASE": team.database, "PATH": f"{tmp_path / 'container' / 'bin'}:/usr/bin:/bin"}
         async with scene(
             ground,
@@ -154,7 +175,7 @@ def stage(tmp_path: Path, ground: Ground) -> Any:
             rulebook,
             front(Accounts()),
             namespace=namespace,
-            environment=secret,
+            environment=settings,
             in_pods=inside,
             metrics=metrics,
             prepare=before,
@@ -166,7 +187,7 @@ def stage(tmp_path: Path, ground: Ground) -> Any:
 
 @pytest.mark.row("CS-T1", "CS-A1", "CS-V1", "CS-V2", "CS-R1", "CS-R2", "CS-C1")
 async def test_level_1_by_an_alert(stage: Any) -> None:
-    async with stage() as (on, _):
+    async with stage() as (on, team):
         labels = {"alertname": "HighErrorRate", "namespace": on.namespace, "deployment": API}
         await on.alert(labels, value="0.08")
         await on.newest("monitoring")
@@ -182,10 +203,21 @@ async def test_level_1_by_an_alert(stage: Any) -> None:
             "pods": "succeeded",
             "health": "succeeded",
             "smoke-tests": "succeeded",
+            "no-errors-logged": "succeeded",
         }
+        assert "3 lines of 3 pods lack ERROR" in outputs_of(incident)["no-errors-logged"]
         await on.until(on.moments, lambda told: told[-1] == "resolved", "Slack was told the end")
         assert await on.moments() == ["opened", "acting", "recovered", "resolved"]
         await on.until(on.page_says, lambda said: "resolved" in said, "the status page says that it is over")
+        await on.until(lambda: team.carriers.paged(incident["id"]), lambda known: known == "resolved", "the pager rests")
+        read = await on.until(
+            lambda: team.carriers.mailed("oncall-devops@example.com"), lambda mails: len(mails) == 4, "DevOps are mailed"
+        )
+        assert ("HighErrorRate" in read[0], "1.0.0" in read[1]) == (True, True), read
+        customers = await team.carriers.mailed("status@lists.example.com")
+        assert len(customers) == 2
+        assert "works normally again" in customers[-1]
+        assert all("HighErrorRate" not in mail and "1.0.0" not in mail for mail in customers), "customers read neutral words"
         _, report = await on.report_file(incident["id"])
         for part in ("## Trigger", "## Actions taken", "## Verification", "Smoke", "## Follow-up", "- [ ] Find the root cause"):
             assert part.lower() in report.lower(), part
@@ -202,6 +234,54 @@ async def test_the_watch_sees_that_the_error_rate_stays_up(stage: Any) -> None:
         assert all(text.startswith("error-rate: ") for text in seen), seen
         assert await on.image(API) == V1, "there is no second step back"
         await on.until_told("oncall-devops@example.com")
+
+
+@pytest.mark.row("CS-V1")
+async def test_a_version_that_logs_errors_has_not_recovered(stage: Any) -> None:
+    def ill(pod: Json) -> Sequence[Line]:
+        at = datetime.fromisoformat(pod["status"]["startTime"])
+        return [(at, "INFO listening on :8000"), (datetime.now(UTC), "ERROR stripe: signature of the web hook is wrong")]
+
+    async with stage(written=ill) as (on, _):
+        incident = await on.order("catalytic-api", "catalytic-level-1")
+        assert (incident["status"], steps_of(incident)["no-errors-logged"]) == ("failed", "failed"), incident
+        assert "3 lines with ERROR" in incident["reason"]
+        assert "signature of the web hook is wrong" in outputs_of(incident)["no-errors-logged"]
+        await on.until_told("oncall-devops@example.com")
+
+
+@pytest.mark.row("CS-C2")
+async def test_while_nobody_acknowledges_one_after_the_other_is_called(stage: Any) -> None:
+    """The run book's 5, 15, 30 and 60 minutes are 1, 2, 3 and 15 seconds here."""
+    durations = {f"escalation.{number}.after": after for number, after in enumerate(("1s", "2s", "3s", "15s"))}
+    async with stage(durations=durations) as (on, team):
+        await on.alert({"alertname": "DataIntegrityFailure", "project": "catalytic-saas"})
+        waiting = await on.newest("waiting_approval")
+
+        async def called() -> list[str]:
+            known = await on.service.incident(waiting["id"])
+            return [event["text"] for event in known["events"] if event["kind"] == "escalated"]
+
+        told = await on.until(called, lambda texts: len(texts) == 3, "three levels are called")
+        assert told == [
+            "level 1 of 4, after 1s: told slack, pagerduty; contacts: On-call engineer: oncall-devops@example.com, "
+            "Security: security@example.com, Database: dba@example.com",
+            "level 2 of 4, after 2s: told slack, email; contacts: Team lead: oncall-eng@example.com",
+            "level 3 of 4, after 3s: told slack, email; contacts: VP Engineering: vp-engineering@example.com",
+        ]
+        await on.until_told("Team lead: oncall-eng@example.com", "VP Engineering: vp-engineering@example.com")
+        await on.until(lambda: team.carriers.paged(waiting["id"]), lambda known: known == "triggered", "the pager rings")
+        for address in ("oncall-eng@example.com", "vp-engineering@example.com"):
+            [mail] = await on.until(lambda to=address: team.carriers.mailed(to), bool, f"{address} is mailed")
+            assert "Nobody has acknowledged this" in mail
+
+        assert (await on.say("acknowledge", waiting["id"]))[0] == 0
+        await on.until(lambda: team.carriers.paged(waiting["id"]), lambda known: known == "acknowledged", "the pager knows")
+        due = datetime.fromisoformat(waiting["opened_at"]) + timedelta(seconds=15)
+        await asyncio.sleep((due - datetime.now(UTC)).total_seconds() + 2)
+        assert len(await called()) == 3
+        assert await team.carriers.mailed("cto@example.com") == []
+        assert await on.image(API) == V2, "nobody said yes"
 
 
 @pytest.mark.row("CS-A1")
@@ -271,6 +351,7 @@ async def test_level_3_restores_the_backup_that_was_named(stage: Any) -> None:
         assert pod.startswith(API)
         said = outputs_of(incident)
         assert "Found 40 tenants" in said["compatible"]
+        assert "lack database*error, error*database" in said["no-database-errors"]
         assert "* catalytic_saas_20251006_120000.dump" in said["choose"]
         order_of_things = [
             "stop",

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
+from tests.harness.carriers import Carriers, carriers
 from tests.harness.postgres import Postgres
 from tests.harness.reference import Front, Ground, Json, Scene, database_variables, next_second, outputs_of, scene, steps_of
 from tests.harness.shipped import hastened, shipped
@@ -81,15 +83,27 @@ def front() -> Front:
 
 
 Prepare = Callable[[Scene], Any]
+CALL_NOBODY = {"escalation.0.after": "5m"}  # as shipped, the first level is called as soon as the guards have looked
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def told() -> AsyncIterator[Carriers]:
+    async with carriers() as pager_and_mail:
+        yield pager_and_mail
 
 
 @pytest.fixture
-def stage(tmp_path: Path, ground: Ground) -> Any:
+def stage(tmp_path: Path, ground: Ground, told: Carriers) -> Any:
     """paperless(...) is a running service; v1.2.1, v1.2.2 and v1.2.3 of both Deployments were rolled out before."""
 
     @asynccontextmanager
     async def paperless(
-        *, pages: Front | None = None, bad: str = V3, prepare: Prepare | None = None, metrics: Callable[[str], str] | None = None
+        *,
+        pages: Front | None = None,
+        bad: str = V3,
+        prepare: Prepare | None = None,
+        metrics: Callable[[str], str] | None = None,
+        durations: Mapping[str, str] = CALL_NOBODY,
     ) -> AsyncIterator[tuple[Scene, Team]]:
         cluster, postgres = ground.cluster, ground.postgres
         namespace = await cluster.new_namespace(name=ground.scraper.take())
@@ -109,16 +123,17 @@ def stage(tmp_path: Path, ground: Ground) -> Any:
                 "paperless_scripts": str(team.scripts),
                 **database_variables("paperless", postgres, team.database),
             }
-            return hastened(shipped("paperless-maverick", variables=variables, namespaces={"paperless-maverick": namespace}))
+            namespaces = {"paperless-maverick": namespace}
+            return hastened(shipped("paperless-maverick", variables=variables, namespaces=namespaces, durations=durations))
 
-        secret = {"RESPONDER_SECRET_PAPERLESS_DATABASE": postgres.environment["PGPASSWORD"]}
+        settings = {"RESPONDER_SECRET_PAPERLESS_DATABASE": postgres.environment["PGPASSWORD"], **told.settings}
         async with scene(
             ground,
             tmp_path,
             rulebook,
             pages or front(),
             namespace=namespace,
-            environment=secret,
+            environment=settings,
             metrics=metrics,
             prepare=prepare,
         ) as on:
@@ -130,7 +145,7 @@ def stage(tmp_path: Path, ground: Ground) -> Any:
 # --- 1. emergency ----------------------------------------
 
 
-@pytest.mark.row("PM-A1", "PM-V1", "PM-T6")
+@pytest.mark.row("PM-A1", "PM-T6")
 async def test_an_emergency_takes_both_back_at_once_without_validation(stage: Any) -> None:
     sick = Front(dict.fromkeys(HEALTH, 500))  # validation would never pass, and is skipped
     async with stage(pages=sick) as (on, _):
@@ -198,10 +213,55 @@ def memory(namespace: str) -> str:
     return "\n".join([*lines, ""])
 
 
+@pytest.mark.row("PM-C1", "PM-T5")
+async def test_a_security_finding_calls_one_after_the_other_until_somebody_says_yes(stage: Any, told: Carriers) -> None:
+    """The run book's 0, 15, 30 and 60 minutes are 0 to 2 seconds and an hour here."""
+    durations = {f"escalation.{number}.after": after for number, after in enumerate(("0s", "1s", "2s", "1h"))}
+    async with stage(durations=durations) as (on, _):
+        labels = {
+            "alertname": "SecurityFinding",
+            "namespace": on.namespace,
+            "deployment": APP,
+            "environment": "production",
+        }
+        await on.alert(labels)
+        waiting = await on.newest("waiting_approval")
+
+        async def called() -> list[str]:
+            known = await on.service.incident(waiting["id"])
+            return [event["text"] for event in known["events"] if event["kind"] == "escalated"]
+
+        assert await on.until(called, lambda texts: len(texts) == 3, "three levels are called") == [
+            "level 1 of 4, after 0s: told slack; contacts: Operations engineer: rollback-support@mataresit.com, "
+            "Security: security-oncall@mataresit.com, Database: dba-oncall@mataresit.com",
+            "level 2 of 4, after 1s: told slack, email; contacts: Senior engineer: infra-oncall@mataresit.com",
+            "level 3 of 4, after 2s: told slack, email; contacts: Engineering manager: engineering-manager@mataresit.com",
+        ]
+        await on.until_told("Security: security-oncall@mataresit.com", "Engineering manager: engineering-manager@mataresit.com")
+        for address in ("infra-oncall@mataresit.com", "engineering-manager@mataresit.com"):
+            [mail] = await on.until(lambda to=address: told.mailed(to), bool, f"{address} is mailed")
+            assert "it waits for approval" in mail
+        assert await on.image(APP) == V3, "rolled back before anybody said yes"
+
+        assert (await on.say("approve", waiting["id"], "--reason", "the token leaks"))[0] == 0
+        await on.newest("monitoring", "failed")
+        await on.alert(labels, "resolved")
+        assert (await on.newest("resolved", "failed"))["status"] == "resolved"
+        assert await on.image(APP) == V2
+        stakeholders = await on.until(
+            lambda: told.mailed("stakeholders@mataresit.com"), lambda mails: len(mails) == 2, "stakeholders are told the end"
+        )
+        assert "works normally again" in stakeholders[-1]
+        assert not any("SecurityFinding" in mail or "v1.2" in mail for mail in stakeholders)
+        assert await told.mailed("vp-engineering@mataresit.com") == []
+        report = await on.service.report(waiting["id"])
+        assert "level 3 of 4" in report
+
+
 # --- 2. standard ----------------------------------------
 
 
-@pytest.mark.row("PM-A2", "PM-A3", "PM-V2", "PM-V3")
+@pytest.mark.row("PM-A2", "PM-A3", "PM-V1", "PM-V2", "PM-V3")
 async def test_a_named_version_with_a_backup_and_validation_before_and_after(stage: Any) -> None:
     async def keep(on: Scene) -> None:
         await on.configuration("ConfigMap", "paperless-maverick-config", {"mode": "new"})
@@ -219,6 +279,8 @@ async def test_a_named_version_with_a_backup_and_validation_before_and_after(sta
         assert steps.pop("validate-before") == "failed"  # what it said is on record, and it goes on
         assert set(steps.values()) == {"succeeded"}, incident
         assert list(steps)[:4] == ["backup", "keep-settings", "keep-secrets", "back"]
+        looked_at = {"app-rollout", "workers-rollout", "live", "ready", "database", "metrics", "response-time", "memory"}
+        assert looked_at <= steps.keys()
         assert (await on.image(APP), await on.image(WORKERS)) == (V1, V3)
         assert team.called() == [
             "deployment-validation-framework.sh --environment production --pre-rollback-validation",
