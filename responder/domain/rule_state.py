@@ -62,8 +62,13 @@ class HeldBack:
 
 def group_text(target: str, labels: Iterable[tuple[str, str]] = ()) -> str:
     """Canonical text of a group: `app`, or `app{pod="x"}` with labels sorted by name. `target` may be ""."""
-    pairs = [f'{name}="{_escape(value)}"' for name, value in sorted(labels)]
+    pairs = [label_text(name, value) for name, value in sorted(labels)]
     return f"{target}{{{','.join(pairs)}}}" if pairs else target
+
+
+def label_text(name: str, value: str) -> str:
+    """One label of a group's text."""
+    return f'{name}="{_escape(value)}"'
 
 
 def episode_text(key: str, started_at: datetime) -> str:

@@ -17,7 +17,7 @@ from responder.domain.condition import (
 from responder.domain.matcher import Matcher
 from responder.domain.query import Query
 from responder.domain.reading import GRAFANA_STATE, Reading, Verdict, judge, read_number, spell_bounds, times_baseline
-from responder.domain.rule_state import group_text
+from responder.domain.rule_state import label_text
 from responder.domain.rulebook import Response, Rule, Rulebook
 
 _ANNOTATION = "annotations."
@@ -145,7 +145,8 @@ class Watch:
         """Canonical text of the group that a signal with these labels belongs to."""
         if not self.by:
             return target
-        return group_text(target, [(name, labels.get(name, "")) for name in self.by])
+        pairs = ",".join([label_text(name, labels.get(name, "")) for name in self.by])
+        return f"{target}{{{pairs}}}"
 
     def judge(self, reading: Reading) -> tuple[Verdict, float | None]:
         """The verdict and the number it rests on. CALM where that is not for this one reading to say.
