@@ -78,10 +78,10 @@ class EventMember(Member):
 class Alert:
     """The firing episode of one alert. start: its startsAt; when the sender gave none (not dated), when it was first received.
 
-    hears_repeats: deliveries that say nothing new matter to some rule. name: for people. reading: the latest words.
+    hears_repeats: deliveries that say nothing new matter to some rule. reading: the latest words.
     """
 
-    __slots__ = ("dated", "hears_repeats", "id", "members", "name", "reading", "start")
+    __slots__ = ("dated", "hears_repeats", "id", "members", "reading", "start")
 
     def __init__(self, alert_id: AlertId, start: datetime, *, dated: bool, reading: Reading) -> None:
         self.id = alert_id
@@ -89,7 +89,12 @@ class Alert:
         self.dated = dated
         self.members: tuple[Member, ...] = ()
         self.hears_repeats = False
-        self.take(reading)
+        self.reading = reading
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return one_line(self.reading.label("alertname") or self.id[1], NAME_LIMIT)
 
     def join(self, members: Sequence[Member]) -> None:
         self.members = tuple(members)
@@ -101,11 +106,6 @@ class Alert:
     def words_of(self, alert_id: AlertId, start: datetime) -> Alert:
         """A copy of the present words, for a stand-in; under an identity that need not be this alert's."""
         return Alert(alert_id, start, dated=True, reading=self.reading)
-
-    def take(self, reading: Reading) -> None:
-        """Keep the latest words."""
-        self.reading = reading
-        self.name = one_line(reading.label("alertname") or self.id[1], NAME_LIMIT)
 
 
 class EndedEpisodes:

@@ -263,7 +263,7 @@ class Evaluator:
         seen = min(signal.received_at, now)
         decisions: list[Decision] = []
         relabelled = not alert.reading.has_labels(signal.labels)
-        alert.take(reading)
+        alert.reading = reading
         if relabelled:
             matches, lost = self._table.matching(signal.labels)
             decisions = [_no_target(watch, now) for watch in lost]
@@ -312,12 +312,17 @@ class Evaluator:
         if signal.id and signal.started_at is not None and now - signal.started_at > SEEN_FOR:
             return reasons.EVENT_TOO_OLD
         matches, lost = self._table.matching(signal.labels)
-        decisions = [_no_target(watch, now) for watch in lost]
+        decisions = [_no_target(watch, now) for watch in lost] if lost else []
         if not matches:
             return decisions or reasons.NO_RULE
         reading = self._read(signal)
-        decisions += [self._membership.count(match, signal, reading, now) for match in matches if match.watch.is_windowed]
-        if judging := [match for match in matches if not match.watch.is_windowed]:
+        judging = []
+        for match in matches:
+            if match.watch.is_windowed:
+                decisions.append(self._membership.count(match, signal, reading, now))
+            else:
+                judging.append(match)
+        if judging:
             found = self._happen(alert, signal, judging, reading, now)
             decisions += [Decision(_IGNORE, now, found)] if isinstance(found, str) else found
         return decisions

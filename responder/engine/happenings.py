@@ -39,7 +39,7 @@ class Happenings:
         if event is None:
             event = self._events[alert_id] = Alert(alert_id, start, dated=True, reading=reading)
         else:
-            event.take(reading)
+            event.reading = reading
         decisions, _ = self._membership.rematch(event, matches, now, since, EventMember)
         for member in event.members:
             if isinstance(member, EventMember):
