@@ -146,13 +146,13 @@ def many_ill(ill: int, declared: int, within: timedelta) -> str:
     )
 
 
-def count_of(number: float, above: int, within: timedelta, distinct: str | None) -> str:
+def count_of(number: int, above: int, within: timedelta, distinct: str | None) -> str:
     what = f"different {distinct}" if distinct else "time" if number == 1 else "times"
-    return f"{spell_number(number)} {what} within {spell_duration(within)}, {'' if number > above else 'not '}more than {above}"
+    return f"{number} {what} within {spell_duration(within)}, {'' if number > above else 'not '}more than {above}"
 
 
-def streak_of(number: float, wanted: int) -> str:
-    return f"{spell_number(number)} failed in a row, {'' if number >= wanted else 'less than '}{wanted} needed"
+def streak_of(number: int, wanted: int) -> str:
+    return f"{number} failed in a row, {'' if number >= wanted else 'less than '}{wanted} needed"
 
 
 def ratio_of(ratio: float, above: float, failed: int, total: int, within: timedelta) -> str:

@@ -45,7 +45,13 @@ class Count:
     def look(self, at: datetime) -> Finding:
         condition = self._condition
         begin = at - condition.within
-        self._drop(next((number for number, (seen, _) in enumerate(self._order) if seen > begin), len(self._order)))
+        gone = 0
+        for seen, _ in self._order:
+            if seen > begin:
+                break
+            gone += 1
+        if gone:
+            self._drop(gone)
         number = len(self._order)
         holds = number > condition.above
         words = reasons.count_of(number, condition.above, condition.within, condition.distinct)
@@ -57,7 +63,10 @@ class Count:
 
     def _put(self, key: _Key, at: datetime) -> None:
         self._latest[key] = at
-        insort(self._order, (at, key))
+        if self._order and at <= self._order[-1][0]:
+            insort(self._order, (at, key))
+        else:
+            self._order.append((at, key))
 
     def _drop(self, count: int) -> None:
         for _, key in self._order[:count]:

@@ -36,7 +36,11 @@ class Ratio:
             return False
         if later(sighting.at, self._condition.within) <= sighting.heard:
             return False
-        insort(self._checks, _Check(sighting.at, sighting.identity, not sighting.passed))
+        check = _Check(sighting.at, sighting.identity, not sighting.passed)
+        if self._checks and check < self._checks[-1]:
+            insort(self._checks, check)
+        else:
+            self._checks.append(check)
         self._known.add(sighting.identity)
         self._failed += not sighting.passed
         if len(self._checks) > KEPT:
@@ -46,10 +50,15 @@ class Ratio:
     def look(self, at: datetime) -> Finding:
         condition = self._condition
         begin = at - condition.within
-        gone = next((number for number, check in enumerate(self._checks) if check.at > begin), len(self._checks))
+        gone = 0
+        for check in self._checks:
+            if check.at > begin:
+                break
+            gone += 1
         # What has just left the window may have changed the ratio then; otherwise the newest check did.
         since = later(self._checks[gone - 1].at, condition.within) if gone else None
-        self._drop(gone)
+        if gone:
+            self._drop(gone)
         total = len(self._checks)
         if not total:
             return Finding(False, 0, reasons.too_few(0, condition.least, condition.within), at, None, is_empty=True)

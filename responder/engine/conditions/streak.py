@@ -20,6 +20,7 @@ class Streak:
     def __init__(self, condition: ConsecutiveCondition, life: timedelta) -> None:
         self._wanted = condition.count
         self._life = life
+        self._forgotten_after = max(FORGOTTEN_AFTER, life)
         self._failures: dict[tuple[str, str, datetime], datetime] = {}
         self._passed: datetime | None = None
 
@@ -41,7 +42,7 @@ class Streak:
 
     def look(self, at: datetime) -> Finding:
         last = max(self._failures.values(), default=None)
-        if last is not None and later(last, max(FORGOTTEN_AFTER, self._life)) <= at:
+        if last is not None and later(last, self._forgotten_after) <= at:
             self._failures.clear()
             last = None
         number = len(self._failures)
@@ -54,7 +55,7 @@ class Streak:
             return Finding(False, 0, words, at, again, is_empty=passed is None)
         over = later(last, self._life)
         holds = number >= self._wanted and over > at
-        again = over if holds else later(last, max(FORGOTTEN_AFTER, self._life))
+        again = over if holds else later(last, self._forgotten_after)
         return Finding(holds, number, words, last, again, is_empty=False)
 
     def rows(self) -> list[Row]:

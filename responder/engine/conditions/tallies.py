@@ -84,13 +84,14 @@ class Tallies:
         """Something that matches was seen."""
         key = (match.watch.index, match.group)
         tally = self._tallies.get(key)
+        is_new = tally is None
         if tally is None:
             if len(self._tallies) >= LIMIT:
                 return _ignore(match.watch, match.target, match.group, now, reasons.TOO_MANY)
             tally = Tally(match.watch, match.target, match.group)
         if not tally.memory.take(sighting):
             return _ignore(match.watch, match.target, match.group, now, reasons.COUNTED_BEFORE)
-        if key not in self._tallies:
+        if is_new:
             self.put(tally)
         tally.last = Alert(sighting.alert_id, sighting.identity[2], dated=True, reading=reading)
         return self._review(tally, now, now)
