@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tests.harness.application import Application
 from tests.harness.cluster import Cluster
 from tests.harness.program import clean_environment
 from tests.harness.prometheus import Prometheus
-from tests.harness.service import Json, ResponderService
+from tests.harness.service import Json, ResponderService, serve_later
 from tests.harness.stage import BAD, GOOD, Stage, set_up
 from tests.harness.timeline import Timeline
 
@@ -54,6 +54,7 @@ plans:
       for: 300ms
       every: 100ms
 """
+CALM = "max(error_ratio) + 0"
 ASKING = """
 version: 1
 rules:
@@ -122,6 +123,10 @@ async def test_what_is_no_number_asks_and_the_journal_says_so_ever_after(tmp_pat
             async def rules() -> dict[str, Json]:
                 return {one["rule"]: one for one in await service.incidents()}
 
+            async def nobody_answers() -> set[str]:
+                lines = [json.loads(line) for line in service.log.splitlines() if '"no_number"' in line]
+                return {line["query"] for line in lines if "can't be reached" in line["reason"]}
+
             assert (await service.post_alerts(alert("A"))).status_code == 202
             found = await timeline.until("two were told", rules, lambda known: {"much", "nothing"} <= known.keys())
             assert found["much"]["reason"].startswith("A: query 0.12 is above 0.05")
@@ -138,8 +143,13 @@ async def test_what_is_no_number_asks_and_the_journal_says_so_ever_after(tmp_pat
 
             await service.kill()
             await service.start()
+            await timeline.until("the calm number is asked for again", nobody_answers, lambda asked: CALM in asked)
             assert "little" not in await rules(), "while nobody answers the last number counts"
-            found = await timeline.until("the calm number is too old", rules, lambda known: "little" in known, seconds=120)
+            await service.kill()
+
+        async with ResponderService(tmp_path / "service", ASKING, environment, serve_later(timedelta(minutes=1))) as service:
+            timeline.sources.append(service.tail)
+            found = await timeline.until("the calm number is too old", rules, lambda known: "little" in known)
             assert "was heard: Prometheus can't be reached" in found["little"]["reason"]
             assert len(await service.incidents()) == 4, "a restart tells nothing twice"
             await service.stop()

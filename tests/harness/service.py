@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +28,21 @@ MakeProgram = Callable[[Path, Mapping[str, str]], Program]
 def serve(log: Path, environment: Mapping[str, str]) -> Program:
     """`responder serve` as anybody starts it."""
     return Program([sys.executable, "-m", "responder", "serve"], log, environment)
+
+
+def serve_later(by: timedelta) -> MakeProgram:
+    """`responder serve` as it will be after this time: its clock is ahead."""
+    code = f"""
+import sys
+from datetime import timedelta
+from responder.wiring import clock
+now = clock.wall_clock
+clock.wall_clock = lambda: now() + timedelta(seconds={by.total_seconds()})
+from responder.__main__ import main
+sys.argv = ["responder", "serve"]
+main()
+"""
+    return lambda log, environment: Program([sys.executable, "-c", code], log, environment)
 
 
 class ResponderService:
