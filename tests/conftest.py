@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Generator
+from pathlib import Path
 from typing import TypeVar
 
 import hypothesis
@@ -18,6 +19,33 @@ if os.environ.get("CI"):
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
+
+# The files that keep a worker busy for longest; then comes folder after folder.
+_LONGEST = (
+    "test_reference_catalytic.py",
+    "test_reference_jarvis.py",
+    "test_reference_paperless.py",
+    "test_reference_platform.py",
+    "test_kill.py",
+    "test_image.py",
+    "test_reference_kompass.py",
+    "test_hosts.py",
+)
+_FOLDERS = ("acceptance", "contract", "simulation", "unit")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers that share the run begin with what takes longest, so that at the end none is alone with a long file."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _turn(item.path))
+
+
+def _turn(path: Path) -> tuple[int, int]:
+    folder = path.parent.name
+    return (
+        _LONGEST.index(path.name) if path.name in _LONGEST else len(_LONGEST),
+        _FOLDERS.index(folder) if folder in _FOLDERS else len(_FOLDERS),
+    )
 
 
 @pytest.hookimpl(wrapper=True)
