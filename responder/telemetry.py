@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from structlog.typing import EventDict, ProcessorReturnValue, WrappedLogger
 
+from responder.domain.incident import OPEN_STATUSES, IncidentStatus
+
 REDACTED = "[redacted]"
 SHORTEST_REDACTED = 4  # replacing shorter values would destroy the line and hide nothing
 
@@ -124,7 +126,10 @@ class IntakeTally:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Metric objects with a registry of their own. Counters count since start."""
+    """Metric objects with a registry of their own. Counters count since start.
+
+    held, targets_unseen: asked when somebody looks, by `set_function`.
+    """
 
     registry: CollectorRegistry
     intake: IntakeTally
@@ -138,6 +143,8 @@ class Metrics:
     rollback_runs: Counter
     rulebook_reload_ok: Gauge
     evaluation_lag: Gauge
+    held: Gauge
+    targets_unseen: Gauge
 
     def accepted(self, source: str, signals: int, ignored: int, seconds: float) -> None:
         """Count one delivery that was acknowledged. seconds: spent in the journal, 0 when it was not needed."""
@@ -162,7 +169,7 @@ def build_metrics() -> Metrics:
     def gauge(name: str, documentation: str, *labels: str) -> Gauge:
         return Gauge(f"responder_{name}", documentation, labels, registry=registry)
 
-    return Metrics(
+    made = Metrics(
         registry=registry,
         intake=intake,
         intake_rejected=counter("intake_rejected_total", "Deliveries answered with an error.", "source", "status"),
@@ -175,4 +182,10 @@ def build_metrics() -> Metrics:
         rollback_runs=counter("rollback_runs_total", "Closed incidents.", "outcome"),
         rulebook_reload_ok=gauge("rulebook_reload_ok", "1 when the newest rulebook is in force, 0 when it was refused."),
         evaluation_lag=gauge("evaluation_lag_seconds", "Age of the newest journal entry when it was evaluated."),
+        held=gauge("held", "1 while everything is on hold."),
+        targets_unseen=gauge("targets_unseen", "Declared targets that were not seen since the start."),
     )
+    for status in IncidentStatus:  # or Prometheus would not see the first of each kind as an increase
+        if status not in OPEN_STATUSES:
+            made.rollback_runs.labels(status.value)
+    return made

@@ -49,8 +49,8 @@ _LIST = (("limit", _LIMIT), ("cursor", _TEXT), ("target", _TEXT), ("open", _TRUT
 _INCIDENT = "/v1/incidents/{id}"
 
 
-def _webhook(path: str, sender: str) -> Operation:
-    return Operation("post", path, f"Take a delivery of {sender}", _SENDER, None, 202, "Accepted", (413, 415))
+def _webhook(path: str, sender: str, method: str = "post") -> Operation:
+    return Operation(method, path, f"Take a delivery of {sender}", _SENDER, None, 202, "Accepted", (413, 415))
 
 
 def _word(name: str, summary: str, body: type[Body]) -> Operation:
@@ -60,6 +60,7 @@ def _word(name: str, summary: str, body: type[Body]) -> Operation:
 OPERATIONS: Sequence[Operation] = (
     _webhook("/webhooks/alertmanager", "Alertmanager"),
     _webhook("/webhooks/grafana", "Grafana"),
+    _webhook("/webhooks/grafana", "Grafana, whose contact points can be set to PUT", "put"),
     _webhook("/webhooks/sentry", "Sentry"),
     _webhook("/webhooks/events", "anything that posts events"),
     Operation("post", "/webhooks/slack/interactions", "Take a button pressed in Slack", _SLACK, refusals=(400, 413)),

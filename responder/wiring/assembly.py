@@ -92,6 +92,8 @@ class Assembly:
         )
         engine = build_engine(ports)
         keeper = LedgerKeeper(ports.workloads, database.ledger, wall_clock)
+        metrics.held.set_function(lambda: engine.restraint.hold.held)
+        metrics.targets_unseen.set_function(lambda: len(ports.targets().keys() - keeper.last_seen().keys()))
         reloader = Reloader(
             notices=engine.notices,
             load=lambda: load_rulebook(settings.rules, PARAMETERS),

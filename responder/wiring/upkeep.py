@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import structlog
 
+from responder.domain.incident import OPEN_STATUSES
 from responder.domain.report import render_report
 from responder.engine.brain import Brain
 from responder.engine.held_back import HeldBackRules
@@ -95,7 +97,7 @@ async def _every(pause: timedelta, work: Callable[[], Awaitable[None]], *, first
 async def count_open(database: Database, metrics: Metrics) -> None:
     """Bring the gauges of open incidents and waiting messages up to date."""
     found = await database.incidents.list(open_only=True, limit=10_000)
-    metrics.incidents.clear()
-    for incident in found:
-        metrics.incidents.labels(incident.status.value).inc()
+    counted = Counter(incident.status for incident in found)
+    for status in OPEN_STATUSES:
+        metrics.incidents.labels(status.value).set(counted[status])
     metrics.outbox_pending.set(await database.outbox.pending())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -263,14 +264,27 @@ def alerts() -> Iterator[Object]:
         yield from (rule for rule in group["rules"] if "alert" in rule)
 
 
-def test_the_alert_rules_do_what_their_own_tests_say() -> None:
-    run("promtool", "check", "rules", str(ALERTS))
-    run("promtool", "test", "rules", str(ALERTS.with_name("paperless-maverick.test.yml")))
+@pytest.mark.parametrize("name", ["paperless-maverick", "responder"])
+def test_the_alert_rules_do_what_their_own_tests_say(name: str) -> None:
+    run("promtool", "check", "rules", str(ALERTS.with_name(f"{name}.rules.yml")))
+    run("promtool", "test", "rules", str(ALERTS.with_name(f"{name}.test.yml")))
 
 
-def test_the_operator_gets_the_same_rules() -> None:
-    resource = yaml.safe_load(ALERTS.with_name("paperless-maverick.prometheusrule.yaml").read_text())
-    assert resource["spec"] == yaml.safe_load(ALERTS.read_text())
+@pytest.mark.parametrize("name", ["paperless-maverick", "responder"])
+def test_the_operator_gets_the_same_rules(name: str) -> None:
+    resource = yaml.safe_load(ALERTS.with_name(f"{name}.prometheusrule.yaml").read_text())
+    assert resource["spec"] == yaml.safe_load(ALERTS.with_name(f"{name}.rules.yml").read_text())
+
+
+def test_every_expression_of_the_dashboard_is_one(tmp_path: Path) -> None:
+    dashboard = json.loads((DEPLOY / "grafana" / "responder.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    rules = [
+        {"record": f"panel:{number}", "expr": expression.replace("$__rate_interval", "5m").replace("$job", ".*")}
+        for number, expression in enumerate(expressions)
+    ]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    run("promtool", "check", "rules", str(tmp_path / "rules.yml"))
 
 
 def test_every_alert_reaches_one_rule_and_one_target_of_the_shipped_rulebook() -> None:

@@ -12,6 +12,7 @@ from responder.engine.feed import Feed
 from responder.engine.guard_view import GuardView
 from responder.engine.preview import Previewer
 from responder.web.app import Surface, build_app
+from responder.web.intake import IntakeEndpoint
 from responder.web.openapi import OPERATIONS, openapi_document
 from responder.web.webhooks import Webhooks
 from tests.unit.test_web_commands import OPERATOR, WRONG, Played, parts
@@ -34,7 +35,8 @@ def test_every_address_is_described_and_every_description_has_an_address() -> No
     assert isinstance(surface, Surface)
     routes: list[Route] = surface._pages.routes  # type: ignore[attr-defined]
     there = {(route.path, method.lower()) for route in routes for method in route.methods or () if method != "HEAD"}
-    webhooks = {(path.decode(), "post") for path in Webhooks(with_everything().services()).short_cuts}
+    endpoints = cast("dict[bytes, IntakeEndpoint]", Webhooks(with_everything().services()).short_cuts)
+    webhooks = {(path.decode(), method.lower()) for path, one in endpoints.items() for method in one._methods}
     assert {(one.path, one.method) for one in OPERATIONS} == there | webhooks
 
 
