@@ -31,8 +31,7 @@ class Rollback:
             if cut_off:  # half a rollback is worse than a whole one: only observe mode keeps it from being finished
                 await context.mark_changed()
                 return
-            await context.mark_acted()
-            await context.record(_intent(pin, "patch"))
+            await context.mark_acted(_intent(pin, "patch"))
 
         if context.intent is not None and context.intent.get("stage") == "rollout":
             # The change was made before: if the bad version is back, somebody put it there.

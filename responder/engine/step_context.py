@@ -88,8 +88,8 @@ class StepContexts:
                 raise RefusedError(f"this run has no pinned version for target {name}")
             return incident.pins[name]
 
-        async def mark_acted() -> None:
-            await self._mark_acted(incident.id, pin_of(target))
+        async def mark_acted(intent: Mapping[str, object]) -> None:
+            await self._mark_acted(incident.id, pin_of(target), lambda known: set_record(known, step, phase, intent=dict(intent)))
 
         async def mark_changed() -> None:
             await self._mark_changed(incident.id, target, phase)
@@ -165,19 +165,25 @@ class StepContexts:
             raise RefusedError(f"target {name} is not declared any more")
         return self._targets()[name]
 
-    async def _mark_acted(self, incident_id: str, pin: Pin) -> None:
-        """After the last look, the bad version is marked for ever."""
+    async def _mark_acted(self, incident_id: str, pin: Pin, with_intent: Callable[[Incident], Incident]) -> None:
+        """After the last look, the bad version is marked for ever. All is on record when this returns, in whatever order."""
         incident = await self._desk.get(incident_id)
         if incident is None:
             raise RefusedError(f"incident {incident_id} is gone")
         await self._look(incident, pin)
-        now = self._clock()
+        now, key = self._clock(), self._declared(pin.target).key
         # What this run itself made of the bad version before is no better.
-        for fingerprint in {pin.from_version.fingerprint, *made_by(incident, pin.target).values()} - {pin.to_version.fingerprint}:
-            await self._ledger.mark_bad(self._declared(pin.target).key, fingerprint, now, incident_id)
+        bad = {pin.from_version.fingerprint, *made_by(incident, pin.target).values()} - {pin.to_version.fingerprint}
         event = self._desk.event("acting", f"changing {pin.target} from {pin.from_version.version} to {pin.to_version.version}")
-        await self._desk.change(incident_id, lambda known: replace(known, acted_at=known.acted_at or now), [event])
-        await self._note(pin.target)
+
+        def acting(known: Incident) -> Incident:
+            return with_intent(replace(known, acted_at=known.acted_at or now))
+
+        await asyncio.gather(
+            *(self._ledger.mark_bad(key, fingerprint, now, incident_id) for fingerprint in bad),
+            self._desk.change(incident_id, acting, [event]),
+            self._note(pin.target),
+        )
         self._on_change(incident_id)
 
     async def _mark_changed(self, incident_id: str, target: str, phase: Phase) -> None:

@@ -31,7 +31,8 @@ class StepContext:
     pin_of: the pin of a target for this run; raises RefusedError when the run has none for it.
     secrets: values that must never appear in the output.
     sleep: every wait of a step goes through it: it raises StoppedError when a person stopped the run, so a step ends there.
-    mark_acted: awaited before the first byte of a rollback: the last look, then the version it replaces is marked as bad.
+    mark_acted: awaited before the first byte of a rollback, with the intent to record: the last look, then the version that it
+    replaces is marked as bad.
     mark_changed: the same before any other change, without a word about versions; refuses when nothing must be changed now.
     declared: a declared target by name; raises RefusedError when there is none of that name.
     targets: every declared target by name.
@@ -50,7 +51,7 @@ class StepContext:
     tell: Callable[[str, str, str | None], Awaitable[None]]
     pin_of: Callable[[str], Pin]
     workload_of: Callable[[str], Workload]
-    mark_acted: Callable[[], Awaitable[None]]
+    mark_acted: Callable[[Mapping[str, object]], Awaitable[None]]
     sleep: Callable[[timedelta], Awaitable[None]]
     declared: Callable[[str], Target]
     record_of: Callable[[str], StepRecord | None]

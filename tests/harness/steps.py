@@ -68,6 +68,10 @@ class StepStage:
                 raise RefusedError(self.refuse_change)
             self.story.append("mark")
 
+        async def mark_acted(intent: Mapping[str, object]) -> None:
+            await mark()
+            await record(intent)
+
         async def sleep(duration: timedelta) -> None:
             await asyncio.sleep(min(duration.total_seconds(), 0.05))
 
@@ -98,7 +102,7 @@ class StepStage:
             tell=tell,
             pin_of=pin_of,
             workload_of=lambda name: workloads.of(declared(name)),
-            mark_acted=mark,
+            mark_acted=mark_acted,
             sleep=sleep,
             declared=declared,
             record_of=record_of,

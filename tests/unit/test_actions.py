@@ -71,8 +71,9 @@ class Stage:
     async def _tell(self, title: str, text: str, to: str | None) -> None:
         self.told.append((title, text, to))
 
-    async def _mark_acted(self) -> None:
+    async def _mark_acted(self, intent: Mapping[str, object]) -> None:
         self.story.append("mark acted")
+        await self._record(intent)
 
     async def _mark_changed(self) -> None:
         self.story.append("mark changed")
