@@ -399,6 +399,21 @@ async def test_a_stop_that_was_heard_just_before_the_failure_was_on_record_is_a_
         assert "tell" not in on.deed.story
 
 
+async def test_what_is_done_after_a_failure_is_not_stopped_and_nobody_is_told_that_it_is(tmp_path: Path) -> None:
+    async with stage(tmp_path, deed("bad"), on_failure=(deed("tell"),)) as on:
+        on.deed.faults["bad"] = [PermanentError("no")]
+        on.deed.gates["tell"] = asyncio.Event()
+        await on.world.start()
+        await on.world.alert("Errors")
+        async with asyncio.timeout(20):
+            await on.deed.entered["tell"].wait()
+        with pytest.raises(RefusedError, match="it has failed, and what its plan does then is running: bad: no"):
+            await on.world.commands.cancel((await on.world.incident()).id, ANN)
+        on.deed.gates["tell"].set()
+        incident = await on.world.incident("failed", "cancelled")
+        assert (incident.status.value, incident.cancel) == ("failed", None)
+
+
 # --- orders ----------------------------------------------------------------------------------------------------------
 
 

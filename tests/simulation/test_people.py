@@ -633,6 +633,15 @@ async def test_an_order_in_observe_mode_does_nothing(tmp_path: Path) -> None:
         assert world.workload.writes == 0
 
 
+async def test_an_order_that_guards_refuse_is_recorded_in_observe_mode_like_any_other(tmp_path: Path) -> None:
+    async with running(tmp_path, rulebook(mode=Mode.OBSERVE)) as world:
+        world.workload.paused = True
+        await world.orders.force(order(), ANN)
+        observed = await world.incident("observed")
+        assert "paused by a person" in observed.reason
+        assert observed.declined
+
+
 async def test_a_hold_stops_a_first_change_of_any_kind(tmp_path: Path) -> None:
     scale = Scale()
     steps = (Step("played", "played"), Step("change", "scale", {"to": 0}))

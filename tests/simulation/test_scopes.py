@@ -12,10 +12,13 @@ from responder.domain.matcher import parse_matcher
 from responder.domain.notification import Message, Moment
 from responder.domain.offer import OfferKind
 from responder.domain.people import Actor, Hold
+from responder.domain.rulebook import ApprovalTerms, Response
 from responder.engine.desk import IncidentDesk, Tell
 from responder.errors import DeniedError, RefusedError
+from tests.simulation.test_corners import coordinated
 from tests.simulation.test_people import ANN, BOB, asking, order, running
-from tests.simulation.world import World, wall
+from tests.simulation.test_trouble import add_database
+from tests.simulation.world import World, a_world, wall
 
 CI = Actor("ci", frozenset({"responder"}), frozenset({"app"}))
 ELSEWHERE = Actor("eve", frozenset({"responder"}), frozenset({"shop"}))
@@ -35,6 +38,24 @@ async def test_a_word_counts_only_for_the_targets_it_was_given_for(tmp_path: Pat
         await world.incident("monitoring")
         log = {(entry.by, entry.action, entry.outcome) for _, entry in await world.database.people.audit()}
         assert {("eve", "approve", "denied"), ("eve", "rollback", "denied"), ("ci", "approve", "done")} <= log
+
+
+async def test_a_yes_and_an_order_have_everything_done_so_they_take_a_word_for_every_target_of_the_plan(tmp_path: Path) -> None:
+    rules = coordinated()
+    errors, *others = rules.rules
+    asks = replace(errors, response=Response.APPROVE, approval=ApprovalTerms(within=timedelta(hours=1)))
+    async with a_world(tmp_path, replace(rules, rules=(asks, *others))) as world:
+        database = await add_database(world)
+        await world.start()
+        with pytest.raises(DeniedError, match="it concerns db"):
+            await world.orders.force(order(plan="back"), CI)
+        await world.alert("Errors")
+        waiting = await world.incident("waiting_approval")
+        with pytest.raises(DeniedError, match="it concerns db"):
+            await world.commands.approve(waiting.id, CI)
+        await world.commands.reject(waiting.id, CI)
+        await world.incident("refused")
+        assert (world.workload.writes, database.writes) == (0, 0)
 
 
 async def test_what_concerns_everything_takes_a_word_without_limits(tmp_path: Path) -> None:

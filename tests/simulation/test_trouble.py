@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from responder.domain.decision import Decision
-from responder.domain.incident import Incident
+from responder.domain.incident import Incident, IncidentEvent
 from responder.domain.plan import Monitor, Retry, Step
 from responder.domain.rulebook import Response, Rulebook
 from responder.domain.signal import SignalStatus
@@ -22,7 +22,7 @@ from responder.domain.version import LedgerEntry, RolloutPhase, RolloutStatus
 from responder.engine.evaluator import Evaluator
 from responder.errors import JournalUnavailableError, OutcomeUnknownError, PermanentError
 from responder.ports import Entry, OpenResult
-from tests.simulation.world import APP, ROLLBACK, V1, V2, V3, PlayedWorkload, World, a_world, rulebook, statuses, wall
+from tests.simulation.world import APP, QUIET, ROLLBACK, V1, V2, V3, PlayedWorkload, World, a_world, rulebook, statuses, wall
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +60,28 @@ async def test_a_database_that_can_not_be_read_for_a_while_does_not_end_the_brai
     await world.alert("Errors")
     await world.incident("monitoring")
     assert world.workload.writes == 1
+
+
+async def test_a_database_that_can_not_be_written_in_the_midst_of_a_run_only_delays_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("responder.engine.conductor._RETRY_PAUSE", 0.01)
+    incidents = world.database.incidents
+    save, faults = incidents.save, []
+
+    async def away_when_it_recovers(incident: Incident, events: Sequence[IncidentEvent] = (), *rest: Any) -> None:
+        if len(faults) < 2 and any(event.kind in ("acting", "recovered") for event in events):
+            faults.append(incident.status)
+            raise JournalUnavailableError("the database can't be used: disk I/O error")
+        await save(incident, events, *rest)
+
+    monkeypatch.setattr(incidents, "save", away_when_it_recovers)
+    await world.start()
+    await world.alert("Errors")
+    incident = await world.incident("monitoring", "failed", "refused")
+    assert (incident.status.value, len(faults), world.workload.writes) == ("monitoring", 2, 1)
+    assert incident.recovered_at is not None
+    assert incident.monitor_until == incident.recovered_at + QUIET.window, "a restart does not watch longer"
 
 
 async def test_a_snapshot_that_can_not_be_kept_does_not_end_the_brain(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
