@@ -28,7 +28,7 @@ def test_every_step_can_be_previewed_and_what_must_not_stay_is_taken_back() -> N
         uses: one for uses, one in build_actions(new_client(), KubernetesClient()).items() if uses.startswith("kubernetes.")
     }
     assert set(actions) == {uses for uses in PARAMETERS if uses.startswith("kubernetes.")}
-    assert len(actions) == 17
+    assert actions
     assert [uses for uses, one in actions.items() if not isinstance(one, Previewing)] == []
     taken_back = {uses.partition(".")[2] for uses, one in actions.items() if isinstance(one, Compensating)}
     assert taken_back == {"pause", "scale", "set_env", "patch", "switch_service", "delete"}

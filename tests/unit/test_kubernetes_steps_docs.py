@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from responder.actions.kubernetes.parameters import ObjectParameters
+from responder.actions.kubernetes.parameters.about import ObjectParameters
 from responder.actions.registry import PARAMETERS, build_actions
 from responder.clients.http import new_client
 from responder.clients.kubernetes import KubernetesClient

@@ -8,7 +8,8 @@ from typing import Any
 from responder.actions.kubernetes.delete import remake
 from responder.actions.kubernetes.difference import difference
 from responder.actions.kubernetes.edit import check_hold, insist
-from responder.actions.kubernetes.parameters import ApplyParameters, manifest_object
+from responder.actions.kubernetes.parameters.about import manifest_object
+from responder.actions.kubernetes.parameters.objects import ApplyParameters
 from responder.actions.kubernetes.paths import Object, copied
 from responder.actions.kubernetes.place import Place, noted_place, place_of_object
 from responder.clients.kubernetes import KubernetesClient

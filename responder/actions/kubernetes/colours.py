@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from responder.actions.kubernetes.parameters import Colours
+from responder.actions.kubernetes.parameters.about import Colours
 from responder.actions.kubernetes.paths import Object
 from responder.actions.kubernetes.place import check_namespace, place_of_target
 from responder.clients.kubernetes import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES, KubernetesClient

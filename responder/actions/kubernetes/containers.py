@@ -8,7 +8,8 @@ from typing import Any
 
 from responder.actions.kubernetes.edit import Plan, Wish, show, take_back
 from responder.actions.kubernetes.kinds import POD_TEMPLATES
-from responder.actions.kubernetes.parameters import IMAGE, SetEnvParameters, SetImageParameters
+from responder.actions.kubernetes.parameters.workloads import SetEnvParameters, SetImageParameters
+from responder.actions.kubernetes.parameters.written import IMAGE
 from responder.actions.kubernetes.paths import Object, path, value_at
 from responder.actions.kubernetes.place import Place, locate
 from responder.actions.kubernetes.rollouts import change_pods

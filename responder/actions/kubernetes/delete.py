@@ -8,7 +8,7 @@ from typing import Any
 
 from responder.actions.kubernetes.difference import difference
 from responder.actions.kubernetes.edit import check_hold, insist
-from responder.actions.kubernetes.parameters import REMAKEABLE, DeleteParameters
+from responder.actions.kubernetes.parameters.objects import REMAKEABLE, DeleteParameters
 from responder.actions.kubernetes.paths import Object, copied
 from responder.actions.kubernetes.place import Place, locate_object, noted_place
 from responder.actions.kubernetes.rollouts import poll

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from responder.actions.kubernetes.colours import is_ready
 from responder.actions.kubernetes.edit import check_hold, insist
-from responder.actions.kubernetes.parameters import ExecParameters
+from responder.actions.kubernetes.parameters.programs import ExecParameters
 from responder.actions.kubernetes.paths import Object
 from responder.actions.kubernetes.place import Place, locate
 from responder.actions.kubernetes.pods import pods_of

@@ -10,7 +10,8 @@ from typing import Any
 
 from responder.actions.kubernetes.difference import difference
 from responder.actions.kubernetes.edit import check_hold, insist
-from responder.actions.kubernetes.parameters import JobParameters, manifest_object
+from responder.actions.kubernetes.parameters.about import manifest_object
+from responder.actions.kubernetes.parameters.programs import JobParameters
 from responder.actions.kubernetes.paths import Object, copied
 from responder.actions.kubernetes.place import Place, check_namespace, place_of_target
 from responder.actions.kubernetes.rollouts import poll

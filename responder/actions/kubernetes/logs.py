@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from responder.actions.kubernetes.logs_parameters import LogsParameters
+from responder.actions.kubernetes.parameters.logs import LogsParameters
 from responder.actions.kubernetes.paths import Object
 from responder.actions.kubernetes.place import Place, locate
 from responder.actions.kubernetes.pods import pods_of

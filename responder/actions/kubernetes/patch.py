@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from responder.actions.kubernetes.edit import Plan, Wish, show, take_back
-from responder.actions.kubernetes.parameters import PatchOperation, PatchParameters
+from responder.actions.kubernetes.parameters.objects import PatchOperation, PatchParameters
 from responder.actions.kubernetes.paths import Object, copied, path, real_step, steps_of, value_at
 from responder.actions.kubernetes.place import Place, locate
 from responder.actions.kubernetes.rollouts import change_pods

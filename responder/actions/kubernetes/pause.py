@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from responder.actions.kubernetes.edit import Plan, Wish, make, show, take_back
-from responder.actions.kubernetes.parameters import PauseParameters, ResumeParameters
+from responder.actions.kubernetes.parameters.workloads import PauseParameters, ResumeParameters
 from responder.actions.kubernetes.paths import Object
 from responder.actions.kubernetes.place import Place, locate
 from responder.actions.kubernetes.rollouts import change_pods

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from responder.actions.kubernetes.kinds import KINDS, api_version_of, resource_of
-from responder.actions.kubernetes.parameters import ObjectParameters, OnParameters
+from responder.actions.kubernetes.parameters.about import ObjectParameters, OnParameters
 from responder.clients.kubernetes import KubernetesClient, Resource
 from responder.domain.target import HelmRef, Mode, Target, WorkloadRef
 from responder.errors import RefusedError

@@ -7,7 +7,7 @@ from typing import Any
 
 from responder.actions.kubernetes.colours import is_ready
 from responder.actions.kubernetes.edit import check_hold, insist
-from responder.actions.kubernetes.parameters import DeletePodsParameters
+from responder.actions.kubernetes.parameters.workloads import DeletePodsParameters
 from responder.actions.kubernetes.paths import Object
 from responder.actions.kubernetes.place import Place, locate
 from responder.actions.kubernetes.rollouts import poll

@@ -4,14 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from responder.actions.kubernetes import parameters as given
 from responder.actions.kubernetes.apply import Apply
 from responder.actions.kubernetes.containers import SetEnv, SetImage
 from responder.actions.kubernetes.delete import Delete
 from responder.actions.kubernetes.exec import Exec
 from responder.actions.kubernetes.job import Job
 from responder.actions.kubernetes.logs import Logs
-from responder.actions.kubernetes.logs_parameters import LogsParameters
+from responder.actions.kubernetes.parameters.logs import LogsParameters
+from responder.actions.kubernetes.parameters.objects import (
+    ApplyParameters,
+    DeleteParameters,
+    PatchParameters,
+    RestoreParameters,
+    SnapshotParameters,
+    WaitParameters,
+)
+from responder.actions.kubernetes.parameters.programs import ExecParameters, JobParameters
+from responder.actions.kubernetes.parameters.workloads import (
+    DeletePodsParameters,
+    PauseParameters,
+    RestartParameters,
+    ResumeParameters,
+    ScaleParameters,
+    SetEnvParameters,
+    SetImageParameters,
+    SwitchServiceParameters,
+    UndoParameters,
+)
 from responder.actions.kubernetes.patch import Patch
 from responder.actions.kubernetes.pause import Pause, Resume
 from responder.actions.kubernetes.pods import DeletePods
@@ -27,23 +46,23 @@ from responder.clients.kubernetes import KubernetesClient
 from responder.ports import Action
 
 KUBERNETES_PARAMETERS: Mapping[str, type[Parameters]] = {
-    "kubernetes.undo": given.UndoParameters,
-    "kubernetes.pause": given.PauseParameters,
-    "kubernetes.resume": given.ResumeParameters,
-    "kubernetes.restart": given.RestartParameters,
-    "kubernetes.scale": given.ScaleParameters,
-    "kubernetes.set_image": given.SetImageParameters,
-    "kubernetes.set_env": given.SetEnvParameters,
-    "kubernetes.patch": given.PatchParameters,
-    "kubernetes.switch_service": given.SwitchServiceParameters,
-    "kubernetes.apply": given.ApplyParameters,
-    "kubernetes.delete": given.DeleteParameters,
-    "kubernetes.delete_pods": given.DeletePodsParameters,
-    "kubernetes.snapshot": given.SnapshotParameters,
-    "kubernetes.restore": given.RestoreParameters,
-    "kubernetes.job": given.JobParameters,
-    "kubernetes.exec": given.ExecParameters,
-    "kubernetes.wait": given.WaitParameters,
+    "kubernetes.undo": UndoParameters,
+    "kubernetes.pause": PauseParameters,
+    "kubernetes.resume": ResumeParameters,
+    "kubernetes.restart": RestartParameters,
+    "kubernetes.scale": ScaleParameters,
+    "kubernetes.set_image": SetImageParameters,
+    "kubernetes.set_env": SetEnvParameters,
+    "kubernetes.patch": PatchParameters,
+    "kubernetes.switch_service": SwitchServiceParameters,
+    "kubernetes.apply": ApplyParameters,
+    "kubernetes.delete": DeleteParameters,
+    "kubernetes.delete_pods": DeletePodsParameters,
+    "kubernetes.snapshot": SnapshotParameters,
+    "kubernetes.restore": RestoreParameters,
+    "kubernetes.job": JobParameters,
+    "kubernetes.exec": ExecParameters,
+    "kubernetes.wait": WaitParameters,
     "kubernetes.logs": LogsParameters,
 }
 

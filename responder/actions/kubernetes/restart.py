@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from responder.actions.kubernetes.edit import Plan, Wish, show
-from responder.actions.kubernetes.parameters import RestartParameters
+from responder.actions.kubernetes.parameters.workloads import RestartParameters
 from responder.actions.kubernetes.paths import Object, path
 from responder.actions.kubernetes.place import Place, locate
 from responder.actions.kubernetes.rollouts import change_pods

@@ -12,7 +12,7 @@ from typing import Any
 
 from responder.actions.kubernetes.difference import content_hash, difference
 from responder.actions.kubernetes.edit import Notes, check_hold, insist, make
-from responder.actions.kubernetes.parameters import RestoreParameters
+from responder.actions.kubernetes.parameters.objects import RestoreParameters
 from responder.actions.kubernetes.paths import Object, copied
 from responder.actions.kubernetes.place import Place, check_mode, locate_object, place_of_target
 from responder.actions.kubernetes.restart import restart_plan

@@ -8,7 +8,7 @@ from typing import Any
 from responder.actions.kubernetes.autoscalers import autoscaler_of
 from responder.actions.kubernetes.colours import idle_colour, read_service
 from responder.actions.kubernetes.edit import Plan, Wish, make, show, take_back
-from responder.actions.kubernetes.parameters import ScaleParameters
+from responder.actions.kubernetes.parameters.workloads import ScaleParameters
 from responder.actions.kubernetes.paths import Object
 from responder.actions.kubernetes.place import Place, check_mode, locate, noted_place, place_of_target
 from responder.actions.kubernetes.rollouts import is_past_the_change, poll, remember_stage, rolled_out

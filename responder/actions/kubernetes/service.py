@@ -15,7 +15,7 @@ from responder.actions.kubernetes.colours import (
     served_colour,
 )
 from responder.actions.kubernetes.edit import Plan, Wish, make, show, take_back
-from responder.actions.kubernetes.parameters import SwitchServiceParameters
+from responder.actions.kubernetes.parameters.workloads import SwitchServiceParameters
 from responder.actions.kubernetes.paths import Object, path
 from responder.actions.kubernetes.place import Place, check_mode
 from responder.actions.kubernetes.rollouts import is_past_the_change, poll, remember_stage

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from responder.actions.kubernetes.difference import content_hash
 from responder.actions.kubernetes.edit import insist
-from responder.actions.kubernetes.parameters import SnapshotParameters
+from responder.actions.kubernetes.parameters.objects import SnapshotParameters
 from responder.actions.kubernetes.place import Place, check_mode, locate
 from responder.actions.kubernetes.snapshots import forget_old, keep, kept_in, known_snapshots, snapshot_of
 from responder.clients.kubernetes import KubernetesClient

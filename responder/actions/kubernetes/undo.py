@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from responder.actions.kubernetes.parameters import UndoParameters
+from responder.actions.kubernetes.parameters.workloads import UndoParameters
 from responder.actions.rollback import Rollback
 from responder.domain.selection import describe
 from responder.errors import RefusedError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from responder.actions.kubernetes.colours import pods_served
-from responder.actions.kubernetes.parameters import WaitParameters
+from responder.actions.kubernetes.parameters.objects import WaitParameters
 from responder.actions.kubernetes.paths import Object
 from responder.actions.kubernetes.place import Place, locate
 from responder.actions.kubernetes.pods import pods_of

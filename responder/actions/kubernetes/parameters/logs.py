@@ -7,7 +7,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from responder.actions.kubernetes.parameters import ContainerName, OnParameters
+from responder.actions.kubernetes.parameters.about import OnParameters
+from responder.actions.kubernetes.parameters.written import ContainerName
 from responder.actions.parameters import Duration
 from responder.actions.templates import is_template
 
