@@ -36,11 +36,13 @@ class Happenings:
         start = signal.started_at or signal.received_at
         since = began(signal, now)
         event = self._events.get(alert_id)
+        decisions: list[Decision] = []
         if event is None:
             event = self._events[alert_id] = Alert(alert_id, start, dated=True, reading=reading)
+            event.join([EventMember(event, match.watch, match.target, match.group, since) for match in matches])
         else:
             event.reading = reading
-        decisions, _ = self._membership.rematch(event, matches, now, since, EventMember)
+            decisions, _ = self._membership.rematch(event, matches, now, since, EventMember)
         for member in event.members:
             if isinstance(member, EventMember):
                 decisions.append(self._judge(member, reading, since, now, can_last=signal.passed is not None))
@@ -83,8 +85,10 @@ class Happenings:
         return decision
 
     def _forget_if_calm(self, event: Alert) -> None:
-        if all(member.verdict is Verdict.CALM and not member.wants for member in event.members):
-            self._events.pop(event.id, None)
+        for member in event.members:
+            if member.verdict is not Verdict.CALM or member.wants:
+                return
+        self._events.pop(event.id, None)
 
     # --- for snapshots ---------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from responder.domain.condition import AllOf, AnyOf
@@ -143,23 +143,20 @@ class Membership:
             if member is None and match.watch.is_windowed:
                 fresh.append(match)
             members.append(member or kind(alert, match.watch, match.target, match.group, seen))
-        why = f"{alert.name}: {reasons.UNMATCHED}"
-        decisions = [self.place(member, _CALM, seen, now, why) for member in staying.values() if member.verdict is not _CALM]
-        for member in staying.values():
-            if member.wants:
-                self.measurements.release(member)
-            if isinstance(member, EventMember):
-                member.wake = None
+        decisions = self._part(staying.values(), seen, now, f"{alert.name}: {reasons.UNMATCHED}") if staying else []
         alert.join(members)
         return decisions, fresh
 
     def leave(self, alert: Alert, now: datetime, why: str) -> list[Decision]:
         """The alert is over."""
-        why = f"{alert.name}: {why}"
+        return self._part(alert.members, now, now, f"{alert.name}: {why}")
+
+    def _part(self, members: Collection[Member], since: datetime, now: datetime, why: str) -> list[Decision]:
+        """These leave their groups for good."""
         decisions = []
-        for member in alert.members:
+        for member in members:
             if member.verdict is not _CALM:
-                decisions.append(self.place(member, _CALM, now, now, why))
+                decisions.append(self.place(member, _CALM, since, now, why))
             if member.wants:
                 self.measurements.release(member)
             if isinstance(member, EventMember):

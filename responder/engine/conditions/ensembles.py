@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from operator import attrgetter
-from typing import NamedTuple
 
 from responder.domain.condition import AllOf, AnyOf
 from responder.domain.decision import Decision, DecisionKind
@@ -17,13 +16,6 @@ from responder.engine.watches import Watch
 
 _HOLDS, _CALM, _INCONCLUSIVE = Verdict.HOLDS, Verdict.CALM, Verdict.INCONCLUSIVE
 _age = attrgetter("age")
-
-
-class _Standing(NamedTuple):
-    """What one part, or all of them, come to. lead: the member it rests on, None when calm."""
-
-    verdict: Verdict
-    lead: Member | None
 
 
 class Section:
@@ -56,11 +48,6 @@ class Section:
         kind = _HOLDS if self.holding else _INCONCLUSIVE
         return min((one for one in self.members if one.verdict is kind), key=_age, default=None)
 
-    def standing(self) -> _Standing:
-        if self.first is None:
-            return _Standing(_CALM, None)
-        return _Standing(self.first.verdict, self.first)
-
 
 class Ensemble:
     """One group of a rule with parts. member: stands for all of it in the group, None while calm."""
@@ -75,23 +62,26 @@ class Ensemble:
         self.sections = [Section() for _ in condition.parts] if isinstance(condition, AllOf | AnyOf) else []
         self.member: StandIn | None = None
 
-    def standing(self) -> _Standing:
-        """`all` rests on the part that was last to join, `any` on the first. What nobody knows of decides nothing."""
-        standings = [section.standing() for section in self.sections]
-        wants_all = isinstance(self.watch.rule.condition, AllOf)
-        kinds = {one.verdict for one in standings}
-        if wants_all:
-            verdict = next(kind for kind in (_CALM, _INCONCLUSIVE, _HOLDS) if kind in kinds)
-        else:
-            verdict = next(kind for kind in (_HOLDS, _INCONCLUSIVE, _CALM) if kind in kinds)
-        if verdict is _CALM:
-            return _Standing(_CALM, None)
-        leads = [one.lead for one in standings if one.lead is not None and (wants_all or one.verdict is verdict)]
-        return _Standing(verdict, max(leads, key=_age) if wants_all else min(leads, key=_age))
+    def standing(self) -> tuple[Verdict, Member | None]:
+        """What the parts come to, and the member that rests on; None when calm.
+
+        `all` rests on the part that was last to join, `any` on the first. What nobody knows of decides nothing.
+        """
+        firsts = self._firsts()
+        holding = [first for first in firsts if first.verdict is _HOLDS]
+        if isinstance(self.watch.rule.condition, AllOf):
+            if len(firsts) < len(self.sections):
+                return _CALM, None
+            return _HOLDS if len(holding) == len(firsts) else _INCONCLUSIVE, max(firsts, key=_age)
+        if not firsts:
+            return _CALM, None
+        return (_HOLDS, min(holding, key=_age)) if holding else (_INCONCLUSIVE, min(firsts, key=_age))
 
     def words(self) -> str:
-        parts = [section.first for section in self.sections if section.first is not None]
-        return " and ".join([reasons.verdict_of(first, first.verdict, first.value) for first in parts])
+        return " and ".join([reasons.verdict_of(first, first.verdict, first.value) for first in self._firsts()])
+
+    def _firsts(self) -> list[Member]:
+        return [section.first for section in self.sections if section.first is not None]
 
 
 class Ensembles:
@@ -105,27 +95,29 @@ class Ensembles:
         """A member of one part has a new verdict, valid since then."""
         ensemble = self.of(member)
         ensemble.sections[member.watch.part].put(member, verdict, since)
-        standing = ensemble.standing()
+        standing, lead = ensemble.standing()
+        words = ensemble.words()
         stand_in = ensemble.member
         decision = None
-        if standing.lead is None:
+        if lead is None:
             if stand_in is not None:
                 ensemble.member = None
                 decision = self._groups.place(stand_in, _CALM, since, now, why)
         else:
-            lead, words = standing.lead, ensemble.words()
             if stand_in is None:
-                stand_in = ensemble.member = StandIn(lead.alert, ensemble.watch, ensemble.target, ensemble.group, lead.since)
-            stand_in.alert = lead.alert.words_of(stand_in.alert.id, stand_in.alert.start)
+                opener = lead.alert.words_of(lead.alert.id, lead.alert.start)
+                stand_in = ensemble.member = StandIn(opener, ensemble.watch, ensemble.target, ensemble.group, lead.since)
+            elif stand_in.alert.reading is not lead.alert.reading:
+                stand_in.alert = lead.alert.words_of(stand_in.alert.id, stand_in.alert.start)
             stand_in.tell(words, lead.value)
-            if stand_in.verdict is not standing.verdict or stand_in.since != lead.since:
-                decision = self._groups.place(stand_in, standing.verdict, lead.since, now, words)
+            if stand_in.verdict is not standing or stand_in.since != lead.since:
+                decision = self._groups.place(stand_in, standing, lead.since, now, words)
         if not any(section.members for section in ensemble.sections):
             del self._ensembles[ensemble.watch.index, ensemble.group]
         if decision is not None:
             return decision
         rule = member.watch.rule
-        reason = reasons.part_of(why, ensemble.words(), holds=standing.verdict is _HOLDS)
+        reason = reasons.part_of(why, words, holds=standing is _HOLDS)
         return Decision(DecisionKind.IGNORE, now, reason, rule.name, member.group, member.target, severity=rule.severity)
 
     def of(self, member: Member) -> Ensemble:
