@@ -15,7 +15,7 @@ from responder.domain.guard import Outcome, Verdict
 from responder.domain.incident import Incident, IncidentEvent
 from responder.domain.matcher import parse_matcher
 from responder.domain.ordered import overridable
-from responder.domain.people import Suppression
+from responder.domain.people import Actor, Suppression
 from responder.domain.plan import OnStepFailure, Plan, Step
 from responder.domain.rulebook import ApprovalTerms, Freeze, Response, Rulebook, Unanswered
 from responder.domain.target import WorkloadRef
@@ -397,6 +397,33 @@ async def test_a_stop_that_was_heard_just_before_the_failure_was_on_record_is_a_
         assert incident.status.value == "cancelled"
         assert on.scale.replicas == 3
         assert "tell" not in on.deed.story
+
+
+async def test_after_a_stop_nobody_is_told_that_a_yes_counted(tmp_path: Path) -> None:
+    async with a_world(tmp_path, asking()) as world:
+        await world.start()
+        await world.alert("Errors")
+        waiting = await world.incident("waiting_approval")
+        await world.stop()
+        await start_without_the_brain(world)  # so that the stop has no effect yet
+        await world.commands.cancel(waiting.id, ANN, "not now")
+        with pytest.raises(RefusedError, match="it is being stopped: cancelled by ann: not now"):
+            await world.commands.approve(waiting.id, Actor("carl"))
+        [approval] = (await world.incident()).approvals
+        assert approval.given is None
+
+
+async def test_a_stop_while_it_is_verified_begins_no_further_check(tmp_path: Path) -> None:
+    async with stage(tmp_path, deed("act"), verify=(deed("one"), deed("two"))) as on:
+        on.deed.gates["one"] = asyncio.Event()
+        await on.world.start()
+        await on.world.alert("Errors")
+        async with asyncio.timeout(20):
+            await on.deed.entered["one"].wait()
+        await on.world.commands.cancel((await on.world.incident()).id, ANN)
+        on.deed.gates["one"].set()
+        await on.world.incident("cancelled")
+        assert on.deed.story == ["act", "one"]
 
 
 async def test_what_is_done_after_a_failure_is_not_stopped_and_nobody_is_told_that_it_is(tmp_path: Path) -> None:
