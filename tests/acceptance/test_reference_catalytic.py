@@ -98,20 +98,27 @@ def front(accounts: Accounts) -> Front:
 
 
 class Growing:
-    """Counters that go on counting: each scrape sees ten more requests."""
+    """Counters that go on counting: each scrape sees ten more requests, this share of them failed or slow.
 
-    def __init__(self, namespace: str, errors: float = 0.001) -> None:
-        self.namespace, self.errors, self.scrapes = namespace, errors, 0
+    alert: one fires. illegible: no scrape succeeds.
+    """
+
+    def __init__(self, namespace: str, *, errors: float = 0.001, slow: float = 0.0, alert: bool = False) -> None:
+        self.namespace, self.errors, self.slow, self.alert = namespace, errors, slow, alert
+        self.scrapes, self.illegible = 0, False
 
     def __str__(self) -> str:
+        if self.illegible:
+            return "{"
         self.scrapes += 1
         of, total = f'namespace="{self.namespace}"', 1000 + 10 * self.scrapes
-        buckets = [f'http_request_duration_seconds_bucket{{{of},le="{le}"}} {total}' for le in ("0.05", "0.1", "+Inf")]
+        counts = (("0.05", total * (1 - self.slow)), ("0.1", total * (1 - self.slow)), ("0.5", total), ("+Inf", total))
         return "\n".join(
             [
                 f'http_requests_total{{{of},status="200"}} {total}',
                 f'http_requests_total{{{of},status="500"}} {total * self.errors}',
-                *buckets,
+                *(f'http_request_duration_seconds_bucket{{{of},le="{le}"}} {count}' for le, count in counts),
+                *([f'ALERTS{{alertname="HighMemory",alertstate="firing",{of}}} 1'] if self.alert else []),
                 "",
             ]
         )
@@ -225,13 +232,30 @@ async def test_level_1_by_an_alert(stage: Any) -> None:
 
 
 @pytest.mark.row("CS-V2", "CS-R2")
-async def test_the_watch_sees_that_the_error_rate_stays_up(stage: Any) -> None:
-    async with stage(metrics=lambda namespace: Growing(namespace, errors=0.03)) as (on, _):
+@pytest.mark.parametrize(
+    ("now", "check"),
+    [
+        pytest.param({"errors": 0.03}, "error-rate", id="3 % of errors"),
+        pytest.param({"slow": 0.2}, "p95", id="a fifth of the answers is slow"),
+        pytest.param({"alert": True}, "no-alert", id="an alert fires"),
+        pytest.param({}, "metrics-collected", id="no metrics are collected"),
+    ],
+)
+async def test_the_watch_sees_what_is_not_well(stage: Any, now: dict[str, Any], check: str) -> None:
+    shown: list[Growing] = []
+
+    def metrics(namespace: str) -> Growing:
+        shown.append(Growing(namespace, **now))
+        return shown[-1]
+
+    async with stage(metrics=metrics) as (on, _):
+        shown[0].illegible = not now
         incident = await on.order("catalytic-api", "catalytic-level-1")
         assert incident["status"] == "failed", incident
         seen = [event["text"] for event in incident["events"] if event["kind"] == "check_failed"]
-        assert len(seen) == 3
-        assert all(text.startswith("error-rate: ") for text in seen), seen
+        found = [text for text in seen if text.startswith(f"{check}: ")]
+        assert len(found) == 3, seen
+        assert not now or found == seen, "nothing else is wrong, unless there are no metrics at all"
         assert await on.image(API) == V1, "there is no second step back"
         await on.until_told("oncall-devops@example.com")
 

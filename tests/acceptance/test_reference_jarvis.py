@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import gzip
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from tests.harness.carriers import Carriers, carriers
 from tests.harness.postgres import Postgres
 from tests.harness.reference import Front, Ground, Json, Scene, database_variables, next_second, outputs_of, scene, steps_of
 from tests.harness.shipped import SCRIPTS, hastened, shipped
@@ -66,29 +68,47 @@ _PROBE = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1])"
 
 
 class Metrics:
-    """errors, p95: of what the application serves now. Counters go on counting from one scrape to the next."""
+    """Of what the application serves: share of errors and of slow answers, time of a query, share of cache hits.
 
-    def __init__(self) -> None:
-        self.errors, self.scrapes = 0.001, 0
+    Counters go on counting from one scrape to the next.
+    """
+
+    def __init__(self, *, errors: float = 0.001, slow: float = 0.0, query: float = 0.02, hits: float = 0.93) -> None:
+        self.errors, self.slow, self.query, self.hits, self.scrapes = errors, slow, query, hits, 0
 
     def __str__(self) -> str:
         self.scrapes += 1
         of, total = 'service="jarvis-api"', 1000 + 10 * self.scrapes
-        lines = [f'http_request_duration_seconds_bucket{{{of},le="{le}"}} {total}' for le in ("0.1", "0.5", "+Inf")]
+        fast = total * (1 - self.slow)
+        lines = [
+            f'http_request_duration_seconds_bucket{{{of},le="{le}"}} {count}'
+            for le, count in (("0.1", fast), ("0.5", fast), ("2", total), ("+Inf", total))
+        ]
         lines += [
             f'http_requests_total{{{of},status="200"}} {total}',
             f'http_requests_total{{{of},status="500"}} {total * self.errors}',
         ]
-        lines += [f'database_query_seconds{{{of},quantile="0.95"}} 0.02', f"cache_hit_ratio{{{of}}} 0.93"]
+        lines += [f'database_query_seconds{{{of},quantile="0.95"}} {self.query}', f"cache_hit_ratio{{{of}}} {self.hits}"]
         return "\n".join([*lines, ""])
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def told() -> AsyncIterator[Carriers]:
+    async with carriers() as pager_and_mail:
+        yield pager_and_mail
+
+
 @pytest.fixture
-def stage(tmp_path: Path, ground: Ground) -> Any:
+def stage(tmp_path: Path, ground: Ground, told: Carriers) -> Any:
     """jarvis(...) is a running service; v1, v2 and v3 of the API and v1 and v2 of the worker were rolled out before."""
 
     @asynccontextmanager
-    async def jarvis(*, prepare: Callable[[Scene], Any] | None = None) -> AsyncIterator[tuple[Scene, Team]]:
+    async def jarvis(
+        *,
+        prepare: Callable[[Scene], Any] | None = None,
+        metrics: Callable[[str], object] = lambda _: Metrics(),
+        durations: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[tuple[Scene, Team]]:
         cluster, postgres = ground.cluster, ground.postgres
         namespace = await cluster.new_namespace(name=ground.scraper.take())
         team = Team(tmp_path, postgres, await postgres.new_database("jarvis", SCHEMA))
@@ -118,9 +138,9 @@ def stage(tmp_path: Path, ground: Ground) -> Any:
                 "jarvis_backups": str(team.backups),
                 **database_variables("jarvis", postgres, team.database),
             }
-            return hastened(shipped("jarvis", variables=variables, namespaces={"production": namespace}))
+            return hastened(shipped("jarvis", variables=variables, namespaces={"production": namespace}, durations=durations))
 
-        secret = {"RESPONDER_SECRET_JARVIS_DATABASE": postgres.environment["PGPASSWORD"]}
+        settings = {"RESPONDER_SECRET_JARVIS_DATABASE": postgres.environment["PGPASSWORD"], **told.settings}
         inside = {**postgres.environment, "DATABASE": team.database, "PATH": f"{tmp_path / 'container' / 'bin'}:/usr/bin:/bin"}
         async with scene(
             ground,
@@ -128,9 +148,9 @@ def stage(tmp_path: Path, ground: Ground) -> Any:
             rulebook,
             pages,
             namespace=namespace,
-            environment=secret,
+            environment=settings,
             in_pods=inside,
-            metrics=lambda _: Metrics(),
+            metrics=metrics,
             prepare=before,
         ) as on:
             following = asyncio.create_task(_follow(on, image))
@@ -152,7 +172,7 @@ async def _follow(on: Scene, image: dict[str, str]) -> None:
 # --- the script's eight steps ----------------------------------------
 
 
-@pytest.mark.row("JV-A1", "JV-A2", "JV-V1", "JV-V2", "JV-R1", "JV-C1")
+@pytest.mark.row("JV-A1", "JV-A2", "JV-V1", "JV-V2", "JV-R1")
 async def test_confirmed_kept_rolled_back_verified_watched_and_reported(stage: Any) -> None:
     async with stage() as (on, team):
         code, printed = await on.say("versions", "jarvis-api")
@@ -182,6 +202,26 @@ async def test_confirmed_kept_rolled_back_verified_watched_and_reported(stage: A
         for part in ("### Preventive measures", "### Action items", "### Lessons learned", "- [ ] Add test coverage"):
             assert part in report, part
         assert await team.query("select count(*) from _prisma_migrations") == "2", "the database was left alone"
+
+
+@pytest.mark.row("JV-V1", "JV-V2")
+@pytest.mark.parametrize(
+    ("now", "check"),
+    [
+        pytest.param({"errors": 0.03}, "error-rate", id="3 % of errors"),
+        pytest.param({"slow": 0.2}, "latency", id="a fifth of the answers is slow"),
+        pytest.param({"query": 0.4}, "database-time", id="a slow database"),
+        pytest.param({"hits": 0.4}, "cache-hits", id="a cold cache"),
+    ],
+)
+async def test_what_does_not_go_back_to_normal_is_seen_while_watching(stage: Any, now: dict[str, float], check: str) -> None:
+    async with stage(metrics=lambda _: Metrics(**now)) as (on, _):
+        incident = await on.order("jarvis-api", "jarvis-roll-back")
+        assert incident["status"] == "failed", incident
+        seen = [event["text"] for event in incident["events"] if event["kind"] == "check_failed"]
+        assert len(seen) == 3
+        assert all(text.startswith(f"{check}: ") for text in seen), seen
+        await on.until_told("incidents@jarvis-ai.app")
 
 
 @pytest.mark.row("JV-A2")
@@ -227,12 +267,15 @@ async def test_traffic_goes_to_the_other_colour_and_back(stage: Any) -> None:
 # --- the database ----------------------------------------
 
 
-@pytest.mark.row("JV-T4", "JV-A4")
-async def test_a_failed_migration_restores_the_newest_backup_before_it_once_people_said_yes(stage: Any) -> None:
-    async with stage() as (on, team):
+@pytest.mark.row("JV-T4", "JV-A4", "JV-C1")
+async def test_a_failed_migration_restores_the_newest_backup_before_it_once_people_said_yes(stage: Any, told: Carriers) -> None:
+    durations = {f"escalation.{number}.after": after for number, after in enumerate(("1s", "2s", "1h"))}
+    async with stage(durations=durations) as (on, team):
         await on.happens({"key": "migration", "status": "failed", "labels": {"alertname": "DatabaseMigration", "service": API}})
         waiting = await on.newest("waiting_approval")
         assert (await on.image(API), await on.replicas(API)) == (V3, (3, 3))
+        await on.until_told("DevOps lead: see the on-call schedule", "Engineering manager: see the on-call schedule")
+        await on.until(lambda: told.paged(waiting["id"]), lambda known: known == "triggered", "PagerDuty has an incident")
         assert (await on.say("approve", waiting["id"]))[0] == 0
 
         async def asked_again() -> list[Json]:
@@ -254,6 +297,9 @@ async def test_a_failed_migration_restores_the_newest_backup_before_it_once_peop
         assert "Database schema is up to date!" in said["migrations"]
         [kept] = team.backups.glob("current-state-*.dump")
         assert "_prisma_migrations" in await team.postgres.run("pg_restore", "--list", str(kept))
+        await on.until(lambda: told.paged(waiting["id"]), lambda known: known == "resolved", "PagerDuty's is resolved")
+        assert "CTO" not in on.told(), "the last level was not due"
+        assert await told.mailed("incidents@jarvis-ai.app")
 
 
 @pytest.mark.row("JV-A1", "JV-A4")
@@ -357,7 +403,7 @@ async def test_where_switching_the_feature_off_does_not_help_the_version_goes_ba
 # --- by themselves ----------------------------------------
 
 
-@pytest.mark.row("JV-T1", "JV-V1")
+@pytest.mark.row("JV-T1", "JV-V1", "JV-C1")
 async def test_smoke_tests_that_fail_after_a_deployment_roll_back(stage: Any) -> None:
     async with stage() as (on, _):
         labels = {"alertname": "SmokeTest", "service": API}

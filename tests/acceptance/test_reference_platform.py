@@ -483,6 +483,7 @@ async def test_the_front_end_is_built_deployed_and_the_cdn_cleared(stage: Stage)
 
 
 @pytest.mark.row("NQ-A5")
+@pytest.mark.row("NQ-A7")
 async def test_a_down_migration_runs_behind_maintenance_after_a_dump(stage: Stage) -> None:
     platform = stage.platform
     await platform.sql(
