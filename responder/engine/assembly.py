@@ -12,11 +12,12 @@ from responder.domain.rulebook import Rulebook
 from responder.domain.target import Target
 from responder.engine.admission import Admission
 from responder.engine.approvals import Approvals
+from responder.engine.audit import AuditLog
 from responder.engine.blast_radius import BlastRadius
 from responder.engine.brain import Brain
 from responder.engine.checkpoints import CheckpointKeeper
 from responder.engine.claims import Claims
-from responder.engine.commands import AuditLog, Commands
+from responder.engine.commands import Commands
 from responder.engine.conductor import Conductor
 from responder.engine.desk import IncidentDesk
 from responder.engine.escalation import HOLD_OFF

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from responder.domain.people import Actor
-from responder.engine.commands import AuditLog
+from responder.engine.audit import AuditLog
 from responder.web.services import WebServices
 from responder.web.tokens import LOCAL, Role, forbidden
 

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from responder.domain.people import Actor
-from responder.engine.commands import AuditLog
+from responder.engine.audit import AuditLog
 from responder.errors import JournalUnavailableError, ResponderError
 from responder.notifiers.slack import escape
 from responder.notifiers.slack_bot import ACTION_PREFIX, read_value

@@ -160,6 +160,14 @@ def test_tokens_that_expire_need_a_clock() -> None:
         Tokens.of(named=(Holder("ann", Role.VIEWER, expires=NOW),))
 
 
+def test_who_has_no_user_id_at_slack_is_nobody_there() -> None:
+    ann, bob = Holder("ann", Role.ADMIN, (digest_of("a"),)), Holder("bob", Role.VIEWER, slack="U012BOB")
+    tokens = Tokens.of(named=(ann, bob))
+    assert tokens.by_slack("U012BOB") == bob
+    assert tokens.by_slack("") is None, "a request without a user is not from somebody without a user id"
+    assert tokens.by_slack("U012EVE") is None
+
+
 # --- rate --------------------------------------------------------------------------------------------------------------
 
 
@@ -309,8 +317,8 @@ def test_a_token_for_nobody_is_wrong_usage(arguments: list[str]) -> None:
 
 
 def test_matchers_of_a_suppression_tell_which_target_it_concerns() -> None:
-    from responder.engine.commands import _covered
+    from responder.engine.scope import covered
 
-    assert _covered([parse_matcher('target="shop"'), parse_matcher('severity="x"')]) == ["shop"]
-    assert _covered([parse_matcher('target=~"shop"')]) == [""]
-    assert _covered([parse_matcher('alertname="x"')]) == [""]
+    assert covered([parse_matcher('target="shop"'), parse_matcher('severity="x"')]) == ["shop"]
+    assert covered([parse_matcher('target=~"shop"')]) == [""]
+    assert covered([parse_matcher('alertname="x"')]) == [""]
