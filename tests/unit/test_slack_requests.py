@@ -199,6 +199,21 @@ async def test_the_same_request_counts_once_also_after_a_restart() -> None:
     assert len(scene.played.calls) == 1
 
 
+def test_a_flood_of_requests_makes_it_forget_none_that_could_still_come_again() -> None:
+    check, now = SlackSignature(SIGNING_SECRET.encode()).check, NOW
+
+    def ask(number: int) -> None:
+        body, headers = signed({"text": f"hold off {number}"}, NOW)
+        check({name.lower().encode(): value.encode() for name, value in headers.items()}, body, now)
+
+    for number in range(1100):
+        ask(number)
+    now = NOW + timedelta(minutes=5)
+    ask(1100)
+    with pytest.raises(ProblemError):
+        ask(0)
+
+
 async def test_without_a_signing_secret_nothing_is_taken() -> None:
     async with Scene(secret=None).open() as on:
         answer = await on.press("approve")
