@@ -140,6 +140,7 @@ class TestReading:
 
 
 class TestRollingBack:
+    @pytest.mark.row("KP-A2")
     async def test_the_services_run_the_kept_images_and_the_database_is_left_alone(self, shop: Shop) -> None:
         target, intent = workload(shop), Intent()
         database = shop.containers()["database"]["Id"]
