@@ -170,7 +170,7 @@ class Brain:
             elif decision.identity not in firing:
                 reason = f"fired and cleared while Responder was down: {decision.reason}"
                 await self._handle([decision._replace(response=Response.NOTIFY, reason=reason)])
-        await self._handle(self._fold.evaluator.firing())
+        await self._handle(self._fold.evaluator.firing(), again=True)
         for incident in unfinished:
             if self._doubt is not None and self._doubt.is_old_news(incident):
                 continue  # nothing was changed yet: led when the doubt ends
@@ -195,7 +195,7 @@ class Brain:
         """Act on what was doubted and still fires."""
         if self._doubt is not None and self._clock() >= self._doubt.until:
             self._doubt = None
-            await self._handle(self._fold.evaluator.firing())
+            await self._handle(self._fold.evaluator.firing(), again=True)
             await self._durably(self._lead_all)
 
     async def run(self) -> None:
@@ -236,22 +236,25 @@ class Brain:
         self._is_up_to_date = True
         await self._snapshot_if_due()
 
-    async def _handle(self, decisions: Iterable[Decision]) -> None:
+    async def _handle(self, decisions: Iterable[Decision], *, again: bool = False) -> None:
+        """again: they fired before, maybe under other names."""
         moved = False
         for decision in decisions:
             if decision.kind in (DecisionKind.WAIT, DecisionKind.RESPOND, DecisionKind.CLEAR):
                 _log.info("decision", kind=decision.kind.value, rule=decision.rule, group=decision.group, reason=decision.reason)
             if decision.kind is DecisionKind.RESPOND and not self._is_doubted(decision):
-                await self._durably(lambda decision=decision: self._respond(decision))  # type: ignore[misc]
+                await self._durably(lambda decision=decision: self._respond(decision, again=again))  # type: ignore[misc]
             moved = moved or decision.kind in (DecisionKind.RESPOND, DecisionKind.CLEAR)
         if moved:
             self._pulse.beat()
 
-    async def _respond(self, decision: Decision, lead: Callable[[Incident], None] | None = None) -> None:
+    async def _respond(self, decision: Decision, lead: Callable[[Incident], None] | None = None, *, again: bool = False) -> None:
         """lead: what to do with the incident if it is open; None has it led at once."""
         if self._desk is None:
             raise RuntimeError("the brain has no desk")
         try:
+            if again and await self._desk.keeps_a_no(decision):
+                return
             incident = await self._desk.respond(decision, self._stay_of(decision))
         except JournalUnavailableError:
             raise
@@ -336,7 +339,7 @@ class Brain:
                 # Alerts that have another name now join their incidents first: a run that asks meanwhile must find them firing.
                 for decision in evaluator.firing():
                     if not self._is_doubted(decision):
-                        await self._durably(lambda decision=decision: self._respond(decision, answered.append))  # type: ignore[misc]
+                        await self._durably(lambda decision=decision: self._respond(decision, answered.append, again=True))  # type: ignore[misc]
             finally:
                 self._fold = successor.in_place_of(self._fold, unsaved=_SNAPSHOT_EVERY)
             for incident in answered:

@@ -54,6 +54,7 @@ class Tell(NamedTuple):
 
 _REFRESH = Tell(Moment.NOTICE, "", silent=True)
 _MOST_OPEN = 1000
+_LATEST = 50  # incidents, looked through for a person's no
 
 
 class IncidentDesk:
@@ -151,6 +152,25 @@ class IncidentDesk:
     async def find(self, identity: str) -> Incident | None:
         return await self._incidents.find(identity)
 
+    async def keeps_a_no(self, decision: Decision) -> bool:
+        """Whether people have said no to this very alert, when its rule, its target or its group had another name.
+
+        That is then on record for the new name, too: what they said was about the alert, not about the rulebook.
+        """
+        target = self._rulebook().targets.get(decision.target)
+        if target is None or decision.response is Response.NOTIFY or await self.find(decision.identity) is not None:
+            return False
+        for one in await self._incidents.list(limit=_LATEST):
+            same = (one.workload, one.began_at, one.trigger_labels) == (
+                target.key,
+                decision.began_at,
+                dict(decision.trigger_labels),
+            )
+            if same and not one.is_open and _has_been_told_no(one):
+                await self._join(one, decision)
+                return True
+        return False
+
     def new_id(self, now: datetime) -> str:
         return self._new_id(now)
 
@@ -192,7 +212,7 @@ class IncidentDesk:
         pair = (decision.rule, decision.group)
 
         def joined(known: Incident) -> Incident:
-            if not known.is_open:
+            if incident.is_open and not known.is_open:
                 raise _ClosedMeanwhileError
             groups = known.groups if pair in known.groups else (*known.groups, pair)
             identities = known.joined if decision.identity in known.joined else (*known.joined, decision.identity)
@@ -297,6 +317,11 @@ class IncidentDesk:
     def _told(self, outbox: Sequence[OutboxEntry]) -> None:
         if outbox:
             self._on_outbox()
+
+
+def _has_been_told_no(incident: Incident) -> bool:
+    denied = (one.denied for one in incident.approvals)
+    return incident.cancel is not None or any(word is not None and word.by for word in denied)
 
 
 def _sentence(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from responder.engine.evaluator import Evaluator
 from responder.engine.reload import Reloader, RulebookInForce
 from responder.errors import JournalUnavailableError, RulebookError
 from responder.ports import EntryKind
+from tests.simulation.test_people import ANN, counting
 from tests.simulation.world import ROLLBACK, World, a_world, rulebook, wall
 
 
@@ -95,6 +97,42 @@ async def test_an_open_run_keeps_its_plan_and_a_renamed_rule_joins_it(tmp_path: 
         assert (len(await world.all_incidents()), world.workload.writes) == (1, 1)
         await world.resolve("Errors")
         await world.incident("resolved")
+
+
+def target_renamed(rules: Rulebook) -> Rulebook:
+    return replace(rules, targets={"shop": replace(rules.targets["app"], name="shop")}, digest="target renamed")
+
+
+RENAMED = {"its rule": lambda rules: renamed(rules, "errors", "many_errors"), "its target": target_renamed}
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["by a reload", "by a restart"])
+@pytest.mark.parametrize("rename", RENAMED.values(), ids=RENAMED)
+async def test_a_no_to_an_alert_stays_one_though_it_is_renamed(
+    rename: Callable[[Rulebook], Rulebook], restarted: bool, tmp_path: Path
+) -> None:
+    async with a_world(tmp_path, counting()) as world:
+        world.others["shop"] = world.workload
+        await world.start()
+        await world.alert("Errors")
+        said_no = await world.incident("countdown")
+        await world.commands.cancel(said_no.id, ANN)
+        await world.incident("cancelled")
+        if restarted:
+            await world.stop()
+            world.rules = rename(rulebook())
+            await world.start()
+            await world.settled_start()
+        else:
+            await reload(world, rename(rulebook()))
+        await world.settled()
+        (incident,) = await world.all_incidents()
+        assert len(incident.joined) == 1
+        assert world.workload.writes == 0
+        await world.resolve("Errors")
+        world.began.clear()
+        await world.alert("Errors", ago=1)  # another episode: nobody has said no to that
+        await world.incident("monitoring", number=2)
 
 
 async def test_a_target_that_is_not_declared_any_more_is_not_touched(tmp_path: Path) -> None:

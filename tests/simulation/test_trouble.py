@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from responder.domain.decision import Decision
-from responder.domain.incident import Incident, IncidentEvent
+from responder.domain.incident import Incident, IncidentEvent, IncidentStatus
 from responder.domain.plan import Monitor, Retry, Step
 from responder.domain.rulebook import Response, Rulebook
 from responder.domain.signal import SignalStatus
@@ -129,6 +129,25 @@ async def test_an_incident_whose_opening_was_committed_but_never_confirmed_is_le
     assert world.workload.writes == 1
 
 
+async def test_an_alert_does_not_join_what_closes_in_this_moment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.start()
+    await world.alert("Errors")
+    first = await world.incident("monitoring")
+    opened = world.desk.open
+
+    async def closes_meanwhile(incident: Incident, *rest: Any) -> tuple[OpenResult, Incident]:
+        result, recorded = await opened(incident, *rest)
+        if result is OpenResult.BUSY:
+            await world.desk.change(first.id, lambda known: replace(known, status=IncidentStatus.RESOLVED, reason="calm"))
+        return result, recorded
+
+    monkeypatch.setattr(world.desk, "open", closes_meanwhile)
+    await world.alert("Latency")
+    second = await world.incident(number=2)
+    assert (second.rule, second.joined) == ("latency", ())
+    assert (await world.incident()).joined == (), "or nobody would ever hear of it"
+
+
 async def test_what_was_decided_but_not_yet_written_down_is_not_behind_a_snapshot(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +177,7 @@ async def test_a_rule_renamed_during_the_watch_does_not_make_the_alert_look_clea
         renamed = tuple(replace(rule, name="error_rate") if rule.name == "errors" else rule for rule in rules.rules)
         world.rules = replace(rules, rules=renamed, digest="digest-of-renamed-rules")
         await world.start()
-        await world.settled()
+        await world.settled_start()
         incident = await world.incident()
         assert incident.status.value == "monitoring", incident.reason
         assert ("error_rate", "app") in incident.groups
