@@ -18,6 +18,7 @@ import pytest
 
 from responder.sandbox.catchers import SlackCatcher, StatuspageCatcher
 from tests.harness import docker
+from tests.harness.carriers import Carriers, carriers
 from tests.harness.kompass import (
     API_TOKEN,
     COUCHDB_PASSWORD,
@@ -70,6 +71,7 @@ class Stage:
     linear: Linear
     slack: SlackCatcher
     page: StatuspageCatcher
+    told: Carriers
     service: ResponderService
 
     async def health(self, environment: str, *outcomes: str) -> None:
@@ -105,10 +107,11 @@ async def stage(engines: dict[str, docker.Docker], tmp_path: Path) -> AsyncItera
             await asyncio.to_thread(one.deploy, "v1")
             hosts[name] = await stack.enter_async_context(ssh_server(tmp_path / f"sshd-{name}", DOCKER_HOST=one.docker_host))
         rules = rulebook(environments, hosts, couch, search, linear)
-        settings = settings_of(tmp_path, hosts, slack, page)
+        told = await stack.enter_async_context(carriers())
+        settings = {**settings_of(tmp_path, hosts, slack, page), **told.settings}
         service = await stack.enter_async_context(ResponderService(tmp_path / "responder", rules, settings, tokens=False))
         await in_the_ledger(service, 2)
-        yield Stage(environments["production"], environments["staging"], couch, search, linear, slack, page, service)
+        yield Stage(environments["production"], environments["staging"], couch, search, linear, slack, page, told, service)
 
 
 def rulebook(environments: dict[str, Kompass], hosts: dict[str, SshServer], couch: Couch, search: Search, linear: Linear) -> str:
@@ -176,6 +179,14 @@ async def test_a_bad_deployment_is_rolled_back_looked_at_and_told(stage: Stage) 
     await stage.slack.until(lambda: "kompass-production is back at v1" in "".join(one.shown for one in stage.slack.messages))
     assert "devops@kompass.de" in "".join(one.shown for one in stage.slack.messages)
     await stage.page.until(lambda: [one["status"] for one in stage.page.incidents] == ["resolved"])
+
+    async def users_know() -> bool:
+        return len(await stage.told.mailed("users@lists.kompass.example")) == 2
+
+    await service.program.until("users are told the beginning and the end", users_know)
+    *_, last = await stage.told.mailed("users@lists.kompass.example")
+    assert ("works normally again" in last, "v2" in last) == (True, False), last
+    assert await stage.told.mailed("devops@kompass.de") == await stage.told.mailed("tech-lead@kompass.de") != []
     assert API_TOKEN not in service.log + str(incident)
     assert LOGIN_PASSWORD not in service.log + str(incident)
 
