@@ -38,8 +38,8 @@ What is played in these runs, all rows alike:
   a process beside it, through the real protocol; what a pod logs is made up by the test and read through the real client.
 - **Slack, Statuspage, PagerDuty** are catchers of ours that refuse what these services' documentation refuses. Mail goes to a
   real SMTP server of the test's own.
-- **Prometheus** is real, the numbers that it scrapes are not, but for the Node platform, which the test uses meanwhile. Alerts are
-  posted as Alertmanager posts them; the tests of the intakes show what other senders send.
+- **Prometheus** is real, the numbers that it scrapes are not, but for the Node platform, which the test uses meanwhile. Alerts
+  are posted as Alertmanager posts them; the tests of the intakes show what other senders send.
 - **The teams' own programs** (smoke tests, backup and validation scripts, the applications themselves) are short ones that do
   what their names say.
 - **Time.** Minutes and hours of waiting are seconds.
