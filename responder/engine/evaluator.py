@@ -259,12 +259,12 @@ class Evaluator:
 
     def _update(self, alert: Alert, signal: Signal, now: datetime) -> str | list[Decision]:
         """Take the latest words. What they change counts from the moment it is seen."""
-        reading = self._read(signal)
         seen = min(signal.received_at, now)
         decisions: list[Decision] = []
-        relabelled = not alert.reading.has_labels(signal.labels)
-        alert.reading = reading
-        if relabelled:
+        if alert.reading.has_labels(signal.labels):
+            reading = alert.reading = self._table.read_again(alert.reading, signal.annotations, signal.value, signal.link)
+        else:
+            reading = alert.reading = self._read(signal)
             matches, lost = self._table.matching(signal.labels)
             decisions = [_no_target(watch, now) for watch in lost]
             left, fresh = self._membership.rematch(alert, matches, now, seen)

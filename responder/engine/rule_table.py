@@ -74,12 +74,19 @@ class RuleTable:
 
     def read(self, labels: Mapping[str, str], annotations: Mapping[str, str | None], value: float | None, link: str) -> Reading:
         """Interned: ten thousand alerts of one rule share most of their texts."""
-        get = annotations.get
         names = tuple(labels)
         shared = self._names.get(names)
         if shared is None:
             if len(self._names) >= _NAMES_LIMIT:
                 self._names.clear()
             shared = self._names[names] = tuple(map(intern, names))
-        texts = tuple([text and intern(text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT]) for text in map(get, self.kept)])
-        return Reading(shared, tuple(map(intern, labels.values())), self.kept, texts, finite(value), intern(link))
+        values = tuple(map(intern, labels.values()))
+        return Reading(shared, values, self.kept, self._texts(annotations), finite(value), intern(link))
+
+    def read_again(self, known: Reading, annotations: Mapping[str, str | None], value: float | None, link: str) -> Reading:
+        """For the labels that are known already."""
+        return Reading(known.names, known.values, self.kept, self._texts(annotations), finite(value), intern(link))
+
+    def _texts(self, annotations: Mapping[str, str | None]) -> tuple[str | None, ...]:
+        texts = map(annotations.get, self.kept)
+        return tuple([text and intern(text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT]) for text in texts])
