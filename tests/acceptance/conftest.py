@@ -1,9 +1,9 @@
-"""Real servers that the tests of one module share."""
+"""What tests share: real servers those of one module, the process that services are forked off those of one worker."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
@@ -28,7 +28,16 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gen
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def ground(cluster: GenuineCluster, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
+async def ground(
+    cluster: GenuineCluster, postgres: Postgres, warm: WarmStart, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Ground]:
     """What the reference systems that live in a cluster stand on."""
-    async with Scraper(tmp_path_factory.mktemp("scraper") / "prometheus") as scraper, WarmStart() as warm:
+    async with Scraper(tmp_path_factory.mktemp("scraper") / "prometheus") as scraper:
         yield Ground(cluster, postgres, scraper, warm)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[WarmStart]:
+    """For tests that are not about how the service starts."""
+    with WarmStart() as warm:
+        yield warm

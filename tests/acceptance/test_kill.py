@@ -184,14 +184,16 @@ GENUINE = {
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stories(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SideBySide]:
+async def stories(
+    request: pytest.FixtureRequest, warm: WarmStart, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[SideBySide]:
     """The chosen stories, begun together: each mostly waits, for the status page's one request a second."""
     shared = shared_folder(tmp_path_factory)
     chosen: dict[object, tuple[str, Mapping[str, Sequence[Boundary]], ClusterIn]] = {
         test_on_a_played_cluster: ("played", STORIES, played),
         test_on_a_genuine_cluster: ("genuine", GENUINE, lambda _: genuine(shared)),
     }
-    async with WarmStart() as warm, SideBySide(most=10) as stories:
+    async with SideBySide(most=10) as stories:
         for item in request.session.items:
             if isinstance(item, pytest.Function) and item.function in chosen:
                 kind, boundaries, cluster_in = chosen[item.function]

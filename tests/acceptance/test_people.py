@@ -19,6 +19,7 @@ from responder.sandbox.cluster import SandboxCluster
 from tests.harness.alertmanager import webhook_body
 from tests.harness.cluster import Cluster
 from tests.harness.service import Json, ResponderService
+from tests.harness.warm_start import WarmStart
 
 pytestmark = pytest.mark.acceptance
 
@@ -78,7 +79,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path) -> AsyncIterator[Scene]:
+async def scene(folder: Path, warm: WarmStart) -> AsyncIterator[Scene]:
     """v2 was rolled out over v1 just now."""
     kubeconfig = folder / "kubeconfig"
     async with SandboxCluster(start_delay=0.02, stop_delay=0.02, backoff=0.5) as sandbox:
@@ -88,12 +89,12 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
             await cluster.roll_out(namespace, "app", "shop/app:v1", "shop/app:v2")
             rules = RULES.format(namespace=namespace)
             environment = {"RESPONDER_OPERATOR_TOKEN": OPERATOR_TOKEN, "KUBECONFIG": str(kubeconfig)}
-            async with ResponderService(folder / "service", rules, environment) as service:
+            async with ResponderService(folder / "service", rules, environment, warm.program) as service:
                 yield Scene(service, cluster, namespace, datetime.now(UTC) + timedelta(seconds=1))
 
 
-async def test_a_yes_outlives_kill_nine_and_a_hold_stops_even_an_order(tmp_path: Path) -> None:
-    async with scene(tmp_path) as on:
+async def test_a_yes_outlives_kill_nine_and_a_hold_stops_even_an_order(tmp_path: Path, warm: WarmStart) -> None:
+    async with scene(tmp_path, warm) as on:
         await on.alert("Errors")
         waiting = await on.newest("waiting_approval")
         await on.service.kill()
@@ -116,8 +117,8 @@ async def test_a_yes_outlives_kill_nine_and_a_hold_stops_even_an_order(tmp_path:
         assert (await on.say("hold", "off"))[0] == 0
 
 
-async def test_an_order_that_guards_refuse_is_done_by_who_answers_for_it(tmp_path: Path) -> None:
-    async with scene(tmp_path) as on:
+async def test_an_order_that_guards_refuse_is_done_by_who_answers_for_it(tmp_path: Path, warm: WarmStart) -> None:
+    async with scene(tmp_path, warm) as on:
         code, printed = await on.say("rollback", "app", "--reason", "it is broken", "--plan", "back", "--follow")
         assert code == 0, printed
         assert "resolved: nothing went wrong for 0s" in printed
@@ -141,8 +142,8 @@ async def test_an_order_that_guards_refuse_is_done_by_who_answers_for_it(tmp_pat
         assert log == [("rollback", "done"), ("rollback", "refused"), ("rollback", "done")]
 
 
-async def test_a_countdown_is_stopped_and_what_is_suppressed_waits_for_its_end(tmp_path: Path) -> None:
-    async with scene(tmp_path) as on:
+async def test_a_countdown_is_stopped_and_what_is_suppressed_waits_for_its_end(tmp_path: Path, warm: WarmStart) -> None:
+    async with scene(tmp_path, warm) as on:
         code, printed = await on.say("suppress", 'target="app"', "--for", "1h", "--reason", "load test", "--json")
         assert code == 0, printed
         made = json.loads(printed)["suppression"]["id"]

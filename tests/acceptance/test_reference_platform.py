@@ -23,6 +23,7 @@ from tests.harness.postgres import PASSWORD, USER
 from tests.harness.service import Json, ResponderService
 from tests.harness.shipped import SCRIPTS, shipped
 from tests.harness.until import closed, in_the_ledger
+from tests.harness.warm_start import WarmStart
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -97,12 +98,12 @@ def node() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-async def stage(node: dict[str, str], tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(node: dict[str, str], warm: WarmStart, tmp_path: Path) -> AsyncIterator[Stage]:
     async with contextlib.AsyncExitStack() as stack:
         platform = await stack.enter_async_context(node_platform(tmp_path, node))
         slack = await stack.enter_async_context(SlackCatcher())
         settings = settings_of(platform, node, slack)
-        service = ResponderService(tmp_path / "responder", rulebook(platform), settings, tokens=False)
+        service = ResponderService(tmp_path / "responder", rulebook(platform), settings, warm.program, tokens=False)
         await stack.enter_async_context(service)
         await in_the_ledger(service, 2)
         yield Stage(platform, slack, service)

@@ -20,6 +20,7 @@ from tests.harness.cluster import Cluster
 from tests.harness.kubernetes_proxy import Forward, KubernetesProxy, Request, pass_on
 from tests.harness.service import ResponderService
 from tests.harness.slack import SIGNING_SECRET, SlackHands, block_kit_problem
+from tests.harness.warm_start import WarmStart
 
 pytestmark = pytest.mark.acceptance
 
@@ -94,7 +95,7 @@ class Conversation(Scene):
 
 
 @asynccontextmanager
-async def conversation(folder: Path) -> AsyncIterator[Conversation]:
+async def conversation(folder: Path, warm: WarmStart) -> AsyncIterator[Conversation]:
     kubeconfig, people_file = folder / "kubeconfig", folder / "people.yaml"
     people_file.write_text(PEOPLE)
     async with (
@@ -113,7 +114,9 @@ async def conversation(folder: Path) -> AsyncIterator[Conversation]:
                 "RESPONDER_SLACK_SIGNING_SECRET": SIGNING_SECRET,
                 "KUBECONFIG": str(kubernetes.write_kubeconfig(folder / "proxied-kubeconfig")),
             }
-            async with ResponderService(folder / "service", RULES.format(namespace=namespace), environment) as service:
+            async with ResponderService(
+                folder / "service", RULES.format(namespace=namespace), environment, warm.program
+            ) as service:
                 hands = SlackHands(slack, service.http, lambda: datetime.now(UTC))
                 began = datetime.now(UTC) + timedelta(seconds=1)
                 yield Conversation(service, cluster, namespace, began, slack, hands, people_file, kubernetes)
@@ -121,8 +124,8 @@ async def conversation(folder: Path) -> AsyncIterator[Conversation]:
                 assert SIGNING_SECRET not in service.log
 
 
-async def test_a_yes_in_slack_rolls_back_and_the_message_follows_it_to_its_end(tmp_path: Path) -> None:
-    async with conversation(tmp_path) as on:
+async def test_a_yes_in_slack_rolls_back_and_the_message_follows_it_to_its_end(tmp_path: Path, warm: WarmStart) -> None:
+    async with conversation(tmp_path, warm) as on:
         await on.alert("Errors")
         post = await on.with_buttons("Approve", "Reject", "Acknowledge", "Suppress 1 h", "Hold")
         assert "Waits for the yes of responder until" in str(post.payload["blocks"])
@@ -149,8 +152,8 @@ async def test_a_yes_in_slack_rolls_back_and_the_message_follows_it_to_its_end(t
         assert "Not done: it is closed: resolved" in await on.told(await on.press(post, "Reject"))
 
 
-async def test_a_countdown_is_stopped_in_slack(tmp_path: Path) -> None:
-    async with conversation(tmp_path) as on:
+async def test_a_countdown_is_stopped_in_slack(tmp_path: Path, warm: WarmStart) -> None:
+    async with conversation(tmp_path, warm) as on:
         await on.alert("Slow")
         post = await on.with_buttons("Stop countdown", "Acknowledge", "Suppress 1 h", "Hold")
         await on.press(post, "Stop countdown")
@@ -160,8 +163,10 @@ async def test_a_countdown_is_stopped_in_slack(tmp_path: Path) -> None:
         assert await on.image() == "shop/app:v2"
 
 
-async def test_a_run_is_cancelled_in_slack_and_everything_held_by_button_and_let_go_by_command(tmp_path: Path) -> None:
-    async with conversation(tmp_path) as on:
+async def test_a_run_is_cancelled_in_slack_and_everything_held_by_button_and_let_go_by_command(
+    tmp_path: Path, warm: WarmStart
+) -> None:
+    async with conversation(tmp_path, warm) as on:
         await on.alert("Lost")
         post = await on.with_buttons("Approve", "Reject", "Acknowledge", "Suppress 1 h", "Hold")
         await on.service.kill()
@@ -187,8 +192,8 @@ async def test_a_run_is_cancelled_in_slack_and_everything_held_by_button_and_let
         assert "The hold is over" in str(over.payload["blocks"])
 
 
-async def test_a_dead_slack_delays_no_rollback_and_hears_of_it_in_order_when_it_is_back(tmp_path: Path) -> None:
-    async with conversation(tmp_path) as on:
+async def test_a_dead_slack_delays_no_rollback_and_hears_of_it_in_order_when_it_is_back(tmp_path: Path, warm: WarmStart) -> None:
+    async with conversation(tmp_path, warm) as on:
         on.slack.fail(Fault(200, '{"ok": false, "error": "ratelimited"}', retry_after="1", times=2))
         answer = await on.people.say("rollback app checkout is broken", ANN)
         assert "the rollback of app is ordered" in answer.text
@@ -198,8 +203,8 @@ async def test_a_dead_slack_delays_no_rollback_and_hears_of_it_in_order_when_it_
         assert "ann ordered the rollback of app: checkout is broken" in str(post.payloads[0]["blocks"])
 
 
-async def test_who_was_told_to_wait_is_told_the_end_also_after_a_kill(tmp_path: Path) -> None:
-    async with conversation(tmp_path) as on:
+async def test_who_was_told_to_wait_is_told_the_end_also_after_a_kill(tmp_path: Path, warm: WarmStart) -> None:
+    async with conversation(tmp_path, warm) as on:
         never = asyncio.Event()
 
         async def hang(_request: Request, forward: Forward) -> httpx.Response | None:
@@ -222,8 +227,8 @@ async def test_who_was_told_to_wait_is_told_the_end_also_after_a_kill(tmp_path: 
         assert len(on.slack.workspace.answers["say-1"]) == 1
 
 
-async def test_who_is_taken_off_the_list_may_no_longer_act_without_a_restart(tmp_path: Path) -> None:
-    async with conversation(tmp_path) as on:
+async def test_who_is_taken_off_the_list_may_no_longer_act_without_a_restart(tmp_path: Path, warm: WarmStart) -> None:
+    async with conversation(tmp_path, warm) as on:
         assert "Nothing is on hold." in (await on.people.say("hold", VIC)).text
         on.people_file.write_text(PEOPLE.splitlines()[0] + "\n")
         async with asyncio.timeout(20):

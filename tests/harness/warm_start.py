@@ -7,7 +7,6 @@ reads one JSON object a line (environment, log, cwd) and answers each with the n
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import json
@@ -27,17 +26,15 @@ _ROOT = Path(__file__).parents[2]
 class WarmStart:
     """Programs made by `program` fork; they die with this."""
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         command = [sys.executable, "-m", "tests.harness.warm_start"]
         pipe = subprocess.PIPE
-        self._parent = subprocess.Popen(  # noqa: ASYNC220 - forks below are answered in no time, by blocking pipes
-            command, stdin=pipe, stdout=pipe, cwd=_ROOT, env=clean_environment(), text=True
-        )
+        self._parent = subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=_ROOT, env=clean_environment(), text=True)
         self._answers = self._parent.stdout
-        await asyncio.to_thread(self._answer)  # it has imported everything
+        self._answer()  # it has imported everything
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
         self._parent.stdin.close()
