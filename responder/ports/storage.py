@@ -129,7 +129,10 @@ class Outbox(Protocol):
         ...
 
     async def due(self, now: datetime, limit: int) -> list[Delivery]:
-        """Undelivered messages whose next attempt is due: for each notifier and incident only the oldest one."""
+        """Undelivered messages whose next attempt is due: for each notifier and incident only the oldest one.
+
+        None waits for hours because the clock was set back.
+        """
         ...
 
     async def next_due(self) -> datetime | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, or_, select, update
 
 from responder.domain.notification import Delivery, Message
 from responder.errors import NotFoundError
@@ -13,6 +13,9 @@ from responder.ports import OutboxEntry
 from responder.stores.codec import clean_text, from_document, mapping_from_document, to_document
 from responder.stores.connection import ConnectionThread
 from responder.stores.schema import outbox, outbox_remotes
+
+NEVER_SO_LONG = timedelta(minutes=15)
+"""No message is put off for longer: one that would be due later was written by a clock that has been set back since."""
 
 
 def put(connection: Connection, entries: Sequence[OutboxEntry]) -> None:
@@ -53,7 +56,7 @@ class SqlOutbox:
                 outbox.c.id, outbox.c.notifier, outbox.c.attempts, outbox.c.document, outbox_remotes.c.document.label("remote")
             )
             .outerjoin(outbox_remotes, remote)
-            .where(_is_head(), outbox.c.due_at <= now)
+            .where(_is_head(), or_(outbox.c.due_at <= now, outbox.c.due_at > now + NEVER_SO_LONG))
             .order_by(outbox.c.due_at, outbox.c.id)
             .limit(limit)
         )

@@ -101,6 +101,13 @@ async def test_a_postponed_message_holds_up_the_later_ones(database: Database) -
     assert await due(database, 5) == [("slack", "inc_1-1")]
 
 
+async def test_no_message_waits_for_hours_because_the_clock_was_set_back(database: Database) -> None:
+    await told(database, post("slack", 1))
+    await database.outbox.postpone((await only(database)).id, at(5), "away")
+    assert await due(database, 4) == []
+    assert await due(database, -60) == [("slack", "inc_1-1")]
+
+
 async def test_giving_up_lets_the_next_one_through(database: Database) -> None:
     await told(database, post("slack", 1), post("slack", 2))
     await database.outbox.give_up((await only(database)).id, NOW, "no such channel")
