@@ -17,6 +17,7 @@ from responder.domain.incident import Incident
 from responder.domain.people import Suppression
 from responder.domain.rulebook import Response
 from responder.domain.signal import Signal, SignalStatus
+from responder.engine.abreast import abreast
 from responder.engine.conductor import Conductor
 from responder.engine.desk import IncidentDesk
 from responder.engine.endings import announce_end
@@ -239,12 +240,18 @@ class Brain:
     async def _handle(self, decisions: Iterable[Decision], *, again: bool = False) -> None:
         """again: they fired before, maybe under other names."""
         moved = False
+        wanted: list[Decision] = []
         for decision in decisions:
             if decision.kind in (DecisionKind.WAIT, DecisionKind.RESPOND, DecisionKind.CLEAR):
                 _log.info("decision", kind=decision.kind.value, rule=decision.rule, group=decision.group, reason=decision.reason)
             if decision.kind is DecisionKind.RESPOND and not self._is_doubted(decision):
-                await self._durably(lambda decision=decision: self._respond(decision, again=again))  # type: ignore[misc]
+                wanted.append(decision)
             moved = moved or decision.kind in (DecisionKind.RESPOND, DecisionKind.CLEAR)
+
+        async def respond(decision: Decision) -> None:
+            await self._durably(lambda: self._respond(decision, again=again))
+
+        await abreast(wanted, lambda decision: decision.target or decision.identity, respond)
         if moved:
             self._pulse.beat()
 
