@@ -14,6 +14,12 @@ from responder.cli.table import print_table
 
 FAILED, REFUSED = 1, 3
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the service's answer as JSON.")
+_SAID = {
+    "approve": "approved",
+    "reject": "rejected",
+    "cancel": "to be cancelled",
+    "acknowledge": "acknowledged",
+}
 _REASON = click.option("--reason", default="", help="Why; everybody sees it.")
 _STEP = click.option("--step", help="Which request, when several wait; the oldest without it.")
 
@@ -26,7 +32,9 @@ def _answer(client: ServiceClient, incident: str, name: str, body: Mapping[str, 
         print_json(document)
         return
     found = document["incident"]
-    click.echo(f"{found['id']} on {found['target'] or 'no target'}: {found['status'].replace('_', ' ')}")
+    status = found["status"].replace("_", " ")
+    stands = "" if name == "approve" and found["status"] == "waiting_approval" else f"; it is {status}"  # it goes on in a moment
+    click.echo(f"{found['id']} on {found['target'] or 'no target'}: {_SAID[name]}{stands}")
 
 
 def _worded(name: str, about: str) -> click.Command:
@@ -151,11 +159,19 @@ def refuse(document: Mapping[str, Any], code: int, *, as_json: bool) -> NoReturn
     if as_json:
         print_json(document)
     click.echo(f"responder: refused: {document.get('detail')}", err=True)
-    names = document.get("may_override")
-    if names:
-        options = " ".join(f"--override {name}" for name in names)
-        click.echo(f"If you answer for it: {options}", err=True)
+    way = way_past(document)
+    if way:
+        click.echo(way, err=True)
     raise SystemExit(code)
+
+
+def way_past(document: Mapping[str, Any]) -> str:
+    """How to order it all the same; "" when nobody can. A version that is not there takes another one, not an override."""
+    options = [f"--override {name}" for name in document.get("may_override") or ()]
+    verdicts = [one for each in (document.get("guards") or {}).values() for one in each]
+    if any(one.get("guard") == "version" and one.get("outcome") not in ("pass", "warn") for one in verdicts):
+        options.insert(0, "--version VERSION")
+    return f"If you answer for it: {' '.join(options)}" if options else ""
 
 
 def time_of(stamp: str | None) -> str:

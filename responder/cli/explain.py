@@ -72,17 +72,19 @@ def tell_incident(incident: Mapping[str, Any]) -> Iterator[str]:
     if began is not None and opened is not None:
         later = spell_duration(max(opened - began, _NOTHING))
         yield f"The trouble began at {_clock(began)}; the incident was opened {later} later, at {_clock(opened)}."
+    passed: dict[str, frozenset[str]] = {}  # by target: what its guards said last
     for event in incident["events"]:
-        yield from _event(event)
+        if event["kind"] == "guards":
+            yield from _guards(_clock(_moment(event["at"])), event["data"], passed)
+        else:
+            yield from _event(event)
     yield from _steps(incident["steps"])
     yield _ending(incident)
 
 
 def _event(event: Mapping[str, Any]) -> Iterator[str]:
     at, kind, text = _clock(_moment(event["at"])), event["kind"], _text(event["text"])
-    if kind == "guards":
-        yield from _guards(at, event["data"])
-    elif kind in _SENTENCES:
+    if kind in _SENTENCES:
         yield f"{at}  {_SENTENCES[kind]}: {text}."
     elif kind not in _ENDS:  # the end is told by itself
         yield f"{at}  {kind.replace('_', ' ').capitalize()}: {text}."
@@ -99,18 +101,27 @@ _SENTENCES = {
 }
 
 
-def _guards(at: str, data: Mapping[str, Any]) -> Iterator[str]:
+def _guards(at: str, data: Mapping[str, Any], before: dict[str, frozenset[str]]) -> Iterator[str]:
+    """before: what the guards of each target said the last time; where they are asked again, only what is new is told."""
     verdicts = [each for each in data.get("verdicts") or () if isinstance(each, Mapping)]
     against = [each for each in verdicts if each.get("outcome") not in ("pass", "warn")]
     passed = len(verdicts) - len(against)
     target = _text(str(data.get("target", "the target")))
-    if not against:
+    lines = [_verdict(each) for each in against or verdicts]
+    known, before[target] = before.get(target), frozenset(lines)
+    if against:
+        yield f"{at}  Of the guards of {target} {passed} let it pass, but:"
+    elif known is None:
         yield f"{at}  All {passed} guards of {target} let it pass:"
     else:
-        yield f"{at}  Of the guards of {target} {passed} let it pass, but:"
-    for verdict in against or verdicts:
-        unknown = " could not tell, which counts as a no" if verdict.get("outcome") == "unknown" else ""
-        yield f"    {verdict.get('guard')}{unknown}: {_text(str(verdict.get('reason')))}."
+        lines = [line for line in lines if line not in known]
+        yield f"{at}  Asked again, all {passed} guards of {target} let it pass{'; what is new:' if lines else '.'}"
+    yield from lines
+
+
+def _verdict(verdict: Mapping[str, Any]) -> str:
+    unknown = " could not tell, which counts as a no" if verdict.get("outcome") == "unknown" else ""
+    return f"    {verdict.get('guard')}{unknown}: {_text(str(verdict.get('reason')))}."
 
 
 def _steps(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -52,7 +52,7 @@ def _summarise(client: ServiceClient, parameters: Mapping[str, str], *, as_json:
     found = answer["statistics"]
     rate, mean = found["success_rate"], found["mean_duration_seconds"]
     took = "-" if mean is None else spell_duration(timedelta(seconds=mean))
-    click.echo(f"Rollbacks in the last {found['window']}: {found['rollbacks']} (of {found['incidents']} incidents)")
+    click.echo(f"Rollbacks in the last {found['window']}: {found['rollbacks']} (of {_counted(found['incidents'])})")
     click.echo(f"Succeeded: {found['resolved']}, failed: {found['failed']}, others: {found['others']}")
     click.echo(f"Success rate: {'-' if rate is None else f'{rate:.0%}'}")
     click.echo(f"Mean duration, from the first change to verified: {took}")
@@ -130,6 +130,10 @@ def _latest(one: Mapping[str, Any]) -> str:
 def _seen(one: Mapping[str, Any]) -> str:
     """An earlier version of the service does not say."""
     return {True: "yes", False: "no"}.get(one.get("watched"), "-")  # type: ignore[arg-type]
+
+
+def _counted(incidents: int) -> str:
+    return f"{incidents} incident{'' if incidents == 1 else 's'}"
 
 
 def _place(one: Mapping[str, Any]) -> str:

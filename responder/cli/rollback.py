@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from responder.cli.client import ServiceClient, pass_client
-from responder.cli.commands import AS_JSON, FAILED, REFUSED, print_json, refuse, time_of
+from responder.cli.commands import AS_JSON, FAILED, REFUSED, print_json, refuse, time_of, way_past
 from responder.domain.wording import one_line
 
 _EVERY = 1.0  # seconds between two looks
@@ -86,8 +86,8 @@ def _print_preview(document: Mapping[str, Any]) -> None:
             click.echo(f"  {one['outcome']:8} {one['guard']}: {one['reason']}")
     words = {"roll back": "It would be done.", "observe": "Observe mode: nothing would be done."}
     click.echo(words.get(document["would"], f"It would be refused: {document['reason']}"))
-    if document["may_override"]:
-        click.echo("If you answer for it: " + " ".join(f"--override {name}" for name in document["may_override"]))
+    if way := way_past(document):
+        click.echo(way)
 
 
 def _follow(client: ServiceClient, incident_id: str, *, as_json: bool) -> int:
@@ -98,12 +98,14 @@ def _follow(client: ServiceClient, incident_id: str, *, as_json: bool) -> int:
             document = client.get("incidents", incident_id)
             incident = document["incident"]
             if not as_json:
-                for event in incident["events"][told:]:
+                news = incident["events"][told:]
+                for event in news:
                     click.echo(f"{time_of(event['at'])[11:]} {event['kind'].replace('_', ' ')}: {one_line(event['text'], 200)}")
                 told = len(incident["events"])
-                if incident["progress"] and incident["progress"] != progress:
+                if incident["progress"] != progress:
                     progress = incident["progress"]
-                    click.echo(f"         {one_line(progress, 200)}")
+                    if progress and not news:  # beside news it may be older than they are
+                        click.echo(f"         {one_line(progress, 200)}")
             if incident["status"] not in _OPEN:
                 if as_json:
                     print_json(document)

@@ -9,6 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from responder.cli.commands import way_past
 from responder.cli.main import cli
 from responder.cli.table import print_table
 from tests.unit.test_operator_commands import run
@@ -87,3 +88,22 @@ def test_a_cell_that_is_cut_shows_it(capsys: pytest.CaptureFixture[str]) -> None
     print_table(["A", "B"], [["x" * 81, "y" * 200]], empty="")
     _, row = capsys.readouterr().out.splitlines()
     assert row.split() == ["x" * 79 + "…", "y" * 200]
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        pytest.param({"may_override": []}, "", id="nothing that a person may override"),
+        pytest.param({"may_override": ["paused"]}, "If you answer for it: --override paused", id="one guard"),
+        pytest.param(
+            {
+                "may_override": ["second_step"],
+                "guards": {"app": [{"guard": "version", "outcome": "refuse"}, {"guard": "second_step", "outcome": "refuse"}]},
+            },
+            "If you answer for it: --version VERSION --override second_step",
+            id="a version that is not there is named, not overridden",
+        ),
+    ],
+)
+def test_who_is_refused_is_told_the_whole_way_past_it(document: dict[str, object], said: str) -> None:
+    assert way_past(document) == said

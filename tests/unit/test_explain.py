@@ -61,6 +61,32 @@ def test_a_refusal_names_the_guards_that_said_no() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("later", "said"),
+    [
+        pytest.param(
+            "a rollout is in progress", ["let it pass; what is new:", "    rollout: a rollout is in progress."], id="one"
+        ),
+        pytest.param("no rollout is in progress", ["let it pass."], id="none"),
+    ],
+)
+def test_guards_that_are_asked_again_tell_what_is_new(later: str, said: list[str]) -> None:
+    def asked(rollout: str) -> IncidentEvent:
+        reasons = {"paused": "the rollout is not paused", "rollout": rollout}
+        verdicts = [{"guard": name, "outcome": "pass", "reason": reason} for name, reason in reasons.items()]
+        return event("guards", "…", target="shop", verdicts=verdicts)
+
+    text = told(REFUSED, asked("no rollout is in progress"), asked(later))
+    first, *others = said
+    assert text.splitlines()[2:-1] == [
+        "2026-03-01 12:00:00 UTC  All 2 guards of shop let it pass:",
+        "    paused: the rollout is not paused.",
+        "    rollout: no rollout is in progress.",
+        f"2026-03-01 12:00:00 UTC  Asked again, all 2 guards of shop {first}",
+        *others,
+    ]
+
+
 @pytest.mark.parametrize("status", IncidentStatus, ids=lambda status: status.value)
 def test_every_end_and_every_moment_before_it_has_its_sentence(status: IncidentStatus) -> None:
     text = told(an_incident(status=status))

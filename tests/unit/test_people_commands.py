@@ -33,11 +33,19 @@ SAID: dict[str, tuple[list[str], tuple[Any, ...], str]] = {
     "approve": (
         ["approve", "inc_1", "--reason", "go", "--step", "backup"],
         ("approve", "inc_1", "local", "go", "backup"),
-        "inc_0001 on shop: running",
+        "inc_0001 on shop: approved; it is running",
     ),
-    "reject": (["reject", "inc_1"], ("reject", "inc_1", "local", "", None), "inc_0001 on shop: running"),
-    "cancel": (["cancel", "inc_1", "--reason", "no"], ("cancel", "inc_1", "local", "no"), "inc_0001 on shop: running"),
-    "acknowledge": (["acknowledge", "inc_1"], ("acknowledge", "inc_1", "local", ""), "inc_0001 on shop: running"),
+    "reject": (["reject", "inc_1"], ("reject", "inc_1", "local", "", None), "inc_0001 on shop: rejected; it is running"),
+    "cancel": (
+        ["cancel", "inc_1", "--reason", "no"],
+        ("cancel", "inc_1", "local", "no"),
+        "inc_0001 on shop: to be cancelled; it is running",
+    ),
+    "acknowledge": (
+        ["acknowledge", "inc_1"],
+        ("acknowledge", "inc_1", "local", ""),
+        "inc_0001 on shop: acknowledged; it is running",
+    ),
     "end a suppression": (
         ["suppress", "--end", "sup_1", "--reason", "done"],
         ("end", "sup_1", "local", "done"),
