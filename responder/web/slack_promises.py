@@ -31,8 +31,8 @@ class Promise:
     @property
     def text(self) -> str:
         return self.outcome or (
-            f"Your `{self.what}` was cut off by a restart of Responder: it may or may not have been done. `/responder status` shows"
-            " how things stand. If it is not done, give it again; nothing is done twice by that."
+            f"Your `{self.what}` was cut off by a restart of Responder: it may or may not have been done."
+            " `/responder status` shows how things stand. If it is not done, give it again; nothing is done twice by that."
         )
 
 
