@@ -24,7 +24,6 @@ from responder.ports import Clock, Incidents, Inspectable, Ledger, Workloads
 
 _READ_WITHIN = timedelta(seconds=30)
 _READ_ATTEMPTS = 6
-_EARLIER_INCIDENTS = 20  # of the same target, looked at for versions they blamed
 
 
 SecondLook = Callable[[Incident], Coroutine[Any, Any, Verdict | None]]
@@ -104,7 +103,7 @@ class FactFinder:
         bad, entries, troubles, past = await asyncio.gather(
             self._ledger.bad_fingerprints(target.key),
             self._ledger.entries(target.key),
-            self._troubles(target),
+            self._ledger.troubles(target.key),
             self._radius.past(incident.id),
         )
         return _Record(bad, entries, troubles, past)
@@ -126,11 +125,6 @@ class FactFinder:
                     workload = self._workloads.of(target)
                     return await (workload.inspect() if isinstance(workload, Inspectable) else workload.read())
         raise AssertionError("unreachable")
-
-    async def _troubles(self, target: Target) -> list[datetime]:
-        """When the latest alerts that asked for a rollback of this target began."""
-        earlier = await self._incidents.list(target=target.name, limit=_EARLIER_INCIDENTS)
-        return [one.began_at for one in earlier if one.plan is not None and one.began_at is not None]
 
     async def _restored_by(self, state: WorkloadState, culprits: Iterable[str], incident: Incident) -> str:
         """The incident whose rollback put the current version there."""

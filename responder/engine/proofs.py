@@ -8,16 +8,12 @@ from responder.domain.ledger import blame, up_to_date
 from responder.domain.selection import Proof, prove
 from responder.domain.target import Target
 from responder.domain.version import WorkloadState
-from responder.ports import Incidents, Ledger
-
-_EARLIER_INCIDENTS = 20  # of the same target, looked at for versions they blamed
+from responder.ports import Ledger
 
 
-async def proofs(ledger: Ledger, incidents: Incidents, target: Target, state: WorkloadState) -> Mapping[str, Proof]:
+async def proofs(ledger: Ledger, target: Target, state: WorkloadState) -> Mapping[str, Proof]:
     """By fingerprint. The same ledger, marks and earlier alerts that the guards see."""
-    earlier = await incidents.list(target=target.name, limit=_EARLIER_INCIDENTS)
-    troubles = [one.began_at for one in earlier if one.plan is not None and one.began_at is not None]
     entries = up_to_date(await ledger.entries(target.key), target.key, state, state.read_at)
-    blamed = tuple(blame(entries, troubles, target.guards.deployed_within))
+    blamed = tuple(blame(entries, await ledger.troubles(target.key), target.guards.deployed_within))
     bad = await ledger.bad_fingerprints(target.key)
     return {one.fingerprint: prove(one, blamed, bad, target.guards.proven_for) for one in state.history}

@@ -179,6 +179,10 @@ class Ledger(Protocol):
         """Fingerprint → id of the incident that rolled it back."""
         ...
 
+    async def troubles(self, target: str) -> list[datetime]:
+        """When the latest alerts began that asked for a rollback of it, oldest first, whatever came of them."""
+        ...
+
     async def rollbacks_since(self, target: str, since: datetime) -> int:
         """How many rollbacks were begun on this target since then."""
         ...

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from responder.domain.incident import Incident, IncidentEvent, IncidentStatus
 from responder.errors import ConflictError, InvalidInputError, NotFoundError
 from responder.ports import OpenResult, OutboxEntry
+from responder.stores import ledger
 from responder.stores import outbox as messages
 from responder.stores.codec import clean_text, from_document, mapping_from_document, to_document
 from responder.stores.connection import ConnectionThread
@@ -44,6 +45,7 @@ class SqlIncidents:
                 if holder is not None:
                     return OpenResult.BUSY, from_document(Incident, holder)
             connection.execute(insert(incidents).values(id=incident.id, identity=incident.identity, **_columns(incident)))
+            ledger.note_trouble(connection, incident)
             _add_events(connection, incident.id, events)
             messages.put(connection, outbox)
             return OpenResult.OPENED, incident

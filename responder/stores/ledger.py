@@ -7,14 +7,15 @@ from datetime import datetime
 
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
-from responder.domain.incident import FORCED, IncidentStatus
+from responder.domain.incident import FORCED, Incident, IncidentStatus
 from responder.domain.past_rollbacks import PastRollback
 from responder.domain.version import LedgerEntry
 from responder.stores.codec import from_document, to_document
 from responder.stores.connection import ConnectionThread
-from responder.stores.schema import bad_versions, incidents, ledger
+from responder.stores.schema import bad_versions, incidents, ledger, troubles
 
 ENTRIES_PER_TARGET = 1000  # the oldest go first; what was bad is kept apart and stays
+TROUBLES_PER_TARGET = 500
 
 # The current version is the newest, however little is known about it.
 _OLDEST_FIRST = (ledger.c.replaced_at.is_(None), ledger.c.rolled_out_at.asc().nulls_first(), ledger.c.number)
@@ -57,6 +58,10 @@ class SqlLedger:
         rows = await self._reader.run(lambda connection: connection.execute(query).all())
         return {row.fingerprint: row.incident_id for row in rows}
 
+    async def troubles(self, target: str) -> list[datetime]:
+        query = select(troubles.c.began_at).where(troubles.c.workload == target).order_by(troubles.c.began_at)
+        return await self._reader.run(lambda connection: list(connection.scalars(query)))
+
     async def rollbacks_since(self, target: str, since: datetime) -> int:
         query = select(func.count()).select_from(bad_versions).where(bad_versions.c.target == target, bad_versions.c.at >= since)
         return await self._reader.run(lambda connection: connection.scalar(query) or 0)
@@ -83,6 +88,19 @@ class SqlLedger:
             )
             for row in rows
         ]
+
+
+def note_trouble(connection: Connection, incident: Incident) -> None:
+    """Within the transaction that opens it: an alert asks for a rollback, whatever comes of it. The latest are kept."""
+    if incident.plan is None or incident.began_at is None or not incident.workload:
+        return
+    mine = troubles.c.workload == incident.workload
+    if connection.execute(select(mine).where(mine, troubles.c.began_at == incident.began_at)).first() is not None:
+        return
+    connection.execute(insert(troubles).values(workload=incident.workload, began_at=incident.began_at))
+    latest = select(troubles.c.began_at).where(mine).order_by(troubles.c.began_at.desc()).offset(TROUBLES_PER_TARGET).limit(1)
+    if (oldest := connection.scalar(latest)) is not None:
+        connection.execute(delete(troubles).where(mine, troubles.c.began_at <= oldest))
 
 
 def _put(connection: Connection, entry: LedgerEntry) -> None:

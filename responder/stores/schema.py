@@ -29,8 +29,8 @@ from sqlalchemy import (
 from responder.errors import SettingsError
 from responder.stores.codec import from_micros, to_micros
 
-SCHEMA_VERSION = 2
-"""2 added what people say: suppressions, hold, audit log, kept answers. An older database is brought here in place."""
+SCHEMA_VERSION = 3
+"""2 added what people say: suppressions, hold, audit log, kept answers; 3 troubles. Older ones are brought here in place."""
 
 
 class Micros(TypeDecorator[datetime]):
@@ -173,6 +173,14 @@ bad_versions = Table(
     Column("at", Micros, nullable=False),
 )
 
+# When alerts began that asked for a rollback, by `Target.key`: neither another name nor pruning forgets what a version met.
+troubles = Table(
+    "troubles",
+    metadata,
+    Column("workload", String, primary_key=True),
+    Column("began_at", Micros, primary_key=True),
+)
+
 # ended_at: when it was ended, or its time; until then it is among those that are looked at.
 suppressions = Table(
     "suppressions",
@@ -206,7 +214,7 @@ kept_answers = Table(
     Column("body", LargeBinary, nullable=False),
 )
 
-_ADDED: dict[int, tuple[Table, ...]] = {2: (suppressions, hold, audit, kept_answers)}
+_ADDED: dict[int, tuple[Table, ...]] = {2: (suppressions, hold, audit, kept_answers), 3: (troubles,)}
 """Tables by the version that brought them."""
 
 

@@ -63,7 +63,7 @@ def web_services(
         metrics=metrics,
         targets=ports.targets,
         versions=versions,
-        proofs=lambda name, state: proofs(ports.ledger, ports.incidents, ports.targets()[name], state),
+        proofs=lambda name, state: proofs(ports.ledger, ports.targets()[name], state),
         ledger_of=ports.ledger.entries,
         rules_state=lambda: rule_rows(ports.rulebook(), chain(brain.evaluator.groups(), brain.evaluator.counting()), decisions),
         readiness=Readiness(

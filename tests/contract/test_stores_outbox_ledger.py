@@ -12,6 +12,7 @@ import pytest
 
 from responder.domain.incident import IncidentStatus
 from responder.domain.notification import Delivery
+from responder.domain.plan import BARE_ROLLBACK
 from responder.domain.version import LedgerEntry
 from responder.errors import NotFoundError
 from responder.ports import OutboxEntry
@@ -215,6 +216,29 @@ async def test_bad_fingerprints_name_the_latest_incident(database: Database) -> 
     await database.ledger.mark_bad("app", "f2", at(3), "inc_3")
     assert await database.ledger.bad_fingerprints("app") == {"f1": "inc_2", "f2": "inc_3"}
     assert await database.ledger.bad_fingerprints("other") == {}
+
+
+async def test_alerts_that_asked_for_a_rollback_are_known_by_the_workload_also_after_pruning(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "TROUBLES_PER_TARGET", 2)
+
+    async def opened(number: int, **changes: Any) -> None:
+        drawn = incident(number, status=IncidentStatus.REFUSED, target=f"name-{number}")
+        asks = {"workload": "shop/app", "plan": BARE_ROLLBACK, "began_at": at(number), "closed_at": at(number), **changes}
+        await database.incidents.open(replace(drawn, **asks))
+
+    await opened(1)
+    await opened(2, began_at=at(1))
+    await opened(3, plan=None)
+    await opened(4, began_at=None)
+    await opened(5, workload="shop/other")
+    assert await database.ledger.troubles("shop/app") == [at(1)]
+    await database.incidents.prune(at(60))
+    await opened(6)
+    assert await database.ledger.troubles("shop/app") == [at(1), at(6)]
+    await opened(7)
+    assert await database.ledger.troubles("shop/app") == [at(6), at(7)]
 
 
 async def test_rollbacks_are_counted_once_per_incident_from_a_moment_on(database: Database) -> None:

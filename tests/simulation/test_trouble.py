@@ -449,7 +449,8 @@ async def test_a_change_that_was_cut_off_is_not_overtaken_by_the_next_one(world:
     assert (changed.value, changed.trigger_link) == (7.0, "http://x")
 
 
-async def test_a_version_that_was_replaced_because_of_an_alert_is_not_gone_back_to(world: World) -> None:
+@pytest.mark.parametrize("renamed", [False, True], ids=["under its name", "under another name"])
+async def test_a_version_that_was_replaced_because_of_an_alert_is_not_gone_back_to(world: World, renamed: bool) -> None:
     """v2 was refused a rollback and replaced by hand with v3, which is bad too: v2 was fully available for long, but no good."""
     ledger, changed = world.database.ledger, world.workload.changed
     began = changed - timedelta(minutes=40)
@@ -467,6 +468,13 @@ async def test_a_version_that_was_replaced_because_of_an_alert_is_not_gone_back_
     world.workload.paused = False
     world.workload.history = (V3, V2, V1)
     await world.resolve("Errors", key="earlier")
+    await world.settled()
+    if renamed:
+        await world.stop()
+        target = replace(world.rules.targets["app"], name="storefront")
+        world.rules = replace(world.rules, targets={"storefront": target}, digest="renamed")
+        world.others["storefront"] = world.workload
+        await world.start()
     await world.alert("Errors")
     incident = await world.incident("monitoring", number=2)
     assert world.workload.current == V1

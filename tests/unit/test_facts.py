@@ -78,5 +78,5 @@ async def test_an_alert_right_after_a_deploy_is_judged_as_if_the_ledger_had_just
 async def test_the_list_of_versions_shows_the_proof_that_the_guards_see(database: Database) -> None:
     await database.ledger.put(entry(V1, observed=False))
     state = await OneWorkload().read()
-    shown = await proofs(database.ledger, database.incidents, TARGET, state)
+    shown = await proofs(database.ledger, TARGET, state)
     assert shown[V1.fingerprint].holds, shown[V1.fingerprint].reason

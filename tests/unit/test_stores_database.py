@@ -89,7 +89,7 @@ async def test_a_database_of_the_first_version_is_brought_up_in_place(tmp_path: 
     await old.journal.append(EntryKind.SIGNALS, at(0), [signal("a")])
     await old.close()
     with sqlite3.connect(tmp_path / "responder.db") as other:
-        for table in ("suppressions", "hold", "audit", "kept_answers"):
+        for table in ("suppressions", "hold", "audit", "kept_answers", "troubles"):
             other.execute(f"DROP TABLE {table}")
         other.execute("UPDATE meta SET value = 1 WHERE name = 'schema_version'")
     open_record(url).close()  # reading alone changes nothing
