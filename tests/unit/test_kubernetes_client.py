@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import structlog
 
+from responder.clients import kubernetes_connection
 from responder.clients.kubernetes import DEPLOYMENTS, PODS, KubernetesClient, retry_for_ever
 from responder.clients.kubernetes_errors import JSON_PATCH, Call, error_of_answer
 from responder.errors import (
@@ -175,9 +176,32 @@ async def test_a_list_is_read_page_by_page(tmp_path: Path) -> None:
         assert await client.list(PODS, "shop", labels="app=shop") == [{"n": 1}, {"n": 2}]
 
 
-async def test_renewed_credentials_are_picked_up(tmp_path: Path) -> None:
-    """Many requests find out at once; each succeeds with what the file holds now."""
-    accepted = "first"
+async def test_requests_wait_for_their_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("responder.clients.kubernetes_connection._REQUESTS_AT_ONCE", 1)
+    inside: list[int] = []
+    seen: list[int] = []
+
+    async def slow(method: str, token: str) -> bytes:
+        inside.append(1)
+        seen.append(len(inside))
+        await asyncio.sleep(0.01)
+        inside.pop()
+        return reply(200, {"ok": True})
+
+    async with serving(slow) as url, client_of(kubeconfig_at(tmp_path, url)) as client:
+        await asyncio.gather(*(client.get(PODS, "shop", "a") for _ in range(8)))
+    assert seen == [1] * 8
+
+
+async def test_renewed_credentials_are_picked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many requests find out at once; each succeeds with what the file holds now, which one of them has read."""
+    accepted, load, loads = "first", kubernetes_connection._load, []
+
+    async def counted(kubeconfig: str | None) -> object:
+        loads.append(kubeconfig)
+        return await load(kubeconfig)
+
+    monkeypatch.setattr(kubernetes_connection, "_load", counted)
 
     async def guarded(method: str, token: str) -> bytes:
         return reply(200, {"ok": True}) if token == f"Bearer {accepted}" else reply(401, {"message": "Unauthorized"})
@@ -188,6 +212,7 @@ async def test_renewed_credentials_are_picked_up(tmp_path: Path) -> None:
         kubeconfig_at(tmp_path, url, "second")
         answers = await asyncio.gather(*(client.get(PODS, "shop", "a") for _ in range(8)))
     assert answers == [{"ok": True}] * 8
+    assert len(loads) == 2, "at first, and once for all"
 
 
 async def test_a_token_that_is_not_accepted_is_not_told(tmp_path: Path) -> None:

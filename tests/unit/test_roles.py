@@ -197,6 +197,8 @@ def test_a_bucket_fills_up_again() -> None:
     with pytest.raises(Exception, match="more than 60"):
         rate.check("ann", now - timedelta(hours=1))  # a clock set back gives nothing
     rate.check("ann", now + timedelta(seconds=1))
+    rate.check("bob", now)
+    rate.check("bob", now - timedelta(hours=1))  # and takes nothing
 
 
 # --- the file ----------------------------------------------------------------------------------------------------------

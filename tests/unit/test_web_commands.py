@@ -221,6 +221,11 @@ async def test_a_hold_is_turned_on_and_off() -> None:
     assert off.json()["held"] is False
 
 
+async def test_one_matcher_that_selects_is_enough_for_a_suppression() -> None:
+    body = {"matchers": ['alertname="x"', 'team!="db"', 'pod=~".*"'], "duration": "2h", "reason": "test"}
+    assert (await ask(Played(), "POST", "/v1/suppressions", body)).status_code == 201
+
+
 async def test_a_suppression_ends_after_its_duration_or_at_its_time() -> None:
     played = Played()
     made = await ask(played, "POST", "/v1/suppressions", {"matchers": ['alertname="x"'], "duration": "2h", "reason": "test"})
