@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hmac
-from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from responder.web.problems import Problem, ProblemError
-from responder.web.tokens import SENDERS, Tokens
+from responder.web.tokens import SENDERS, Tokens, with_bearer
 
 Headers = Mapping[bytes, bytes]
 
@@ -79,11 +77,11 @@ def by_grafana_signature(secret: bytes | None, tokens: Tokens) -> Admission:
 
     def headers(given: Headers) -> None:
         if secret is None:
-            tokens.admit(_with_bearer(given), SENDERS)
+            tokens.admit(with_bearer(given), SENDERS)
         elif GRAFANA_SIGNATURE not in given:
             if not tokens.takes(SENDERS):
                 raise _refused("missing: only signed deliveries are taken", "X-Grafana-Alerting-Signature")
-            tokens.admit(_with_bearer(given), SENDERS)
+            tokens.admit(with_bearer(given), SENDERS)
 
     def body(given: Headers, raw: bytes, now: datetime) -> None:
         signature = given.get(GRAFANA_SIGNATURE)
@@ -119,18 +117,6 @@ def _is_near(stamp: bytes, now: datetime) -> bool:
     if not stamp.isdigit() or len(stamp) > 11:
         return False
     return abs(now - datetime.fromtimestamp(int(stamp), UTC)) <= TIMESTAMP_WITHIN
-
-
-def _with_bearer(headers: Headers) -> Headers:
-    """Basic authentication, whose password is the token, as if it were a bearer token; the user's name does not matter."""
-    scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() != b"basic":
-        return headers
-    try:
-        _, _, password = b64decode(given.strip(), validate=True).partition(b":")
-    except (Base64Error, ValueError):
-        password = b""
-    return {**headers, b"authorization": b"Bearer " + password}
 
 
 def _refused(detail: str, header: str | None = None) -> ProblemError:

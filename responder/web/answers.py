@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from responder.web.problems import Problem
-from responder.web.tokens import READERS, Role, Tokens
+from responder.web.problems import Problem, ProblemError
+from responder.web.tokens import READERS, Role, Tokens, with_bearer
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,9 @@ class WholeAnswer:
     headers: Sequence[tuple[bytes, bytes]]
     body: bytes
 
+
+_CHALLENGE = "WWW-Authenticate"
+_WINDOW = 'Basic realm="responder", charset="UTF-8"'
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -33,6 +36,25 @@ def json_answer(document: Mapping[str, object], status: int = 200, headers: Mapp
 def for_readers(tokens: Tokens, endpoint: Endpoint) -> Endpoint:
     """The endpoint behind the token of whoever may read."""
     return _behind(tokens, READERS, endpoint)
+
+
+def for_browsers(tokens: Tokens, endpoint: Endpoint) -> Endpoint:
+    """Also behind the token as the password of a browser's own window, which is how a link in a message is followed.
+
+    Only for what changes nothing: a browser sends such a password along with requests that other pages make it send.
+    """
+
+    async def admitted(request: Request) -> Response:
+        try:
+            tokens.admit(with_bearer(dict(request.scope["headers"])), READERS)
+        except ProblemError as error:
+            if error.problem.status != 401:
+                raise
+            asked = ", ".join([_WINDOW, *(value for name, value in error.problem.headers if name == _CHALLENGE)])
+            raise ProblemError(replace(error.problem, headers=((_CHALLENGE, asked),))) from None
+        return await endpoint(request)
+
+    return admitted
 
 
 def _behind(tokens: Tokens, roles: frozenset[Role], endpoint: Endpoint) -> Endpoint:

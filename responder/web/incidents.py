@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from responder.domain.incident import OPEN_STATUSES, Incident, IncidentStatus
 from responder.errors import NotFoundError
-from responder.web.answers import for_readers, json_answer, truth, whole_number
+from responder.web.answers import for_browsers, for_readers, json_answer, truth, whole_number
 from responder.web.documents import incident_document
 from responder.web.html import PAGE_HEADERS, page
 from responder.web.problems import Problem
@@ -47,7 +47,7 @@ def incident_routes(services: WebServices) -> list[Route]:
     return [
         Route("/v1/incidents", for_readers(tokens, listed), methods=["GET"]),
         Route("/v1/incidents/{id}", for_readers(tokens, one), methods=["GET"]),
-        Route("/v1/incidents/{id}/report", for_readers(tokens, report), methods=["GET"]),
+        Route("/v1/incidents/{id}/report", for_browsers(tokens, report), methods=["GET"]),
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+from binascii import Error as Base64Error
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -194,3 +196,15 @@ def _names_this_machine(given: bytes) -> bool:
         return ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def with_bearer(headers: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+    """Basic authentication, whose password is the token, as if it were a bearer token; the user's name does not matter."""
+    scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"basic":
+        return headers
+    try:
+        _, _, password = b64decode(given.strip(), validate=True).partition(b":")
+    except (Base64Error, ValueError):
+        password = b""
+    return {**headers, b"authorization": b"Bearer " + password}

@@ -118,6 +118,27 @@ async def test_every_address_for_every_role_and_token(one: Operation, role: Role
         assert answer.status_code in (one.status, 400, 404) if one.who == "sender" else answer.status_code in (one.status, 404)
 
 
+READABLE_IN_A_BROWSER = "/v1/incidents/{id}/report"
+WINDOW_CASES = [pytest.param(one, id=f"{one.method} {one.path}") for one in ADDRESSES if one.who != "nobody"]
+
+
+@pytest.mark.parametrize("one", WINDOW_CASES)
+async def test_a_browsers_window_for_passwords_opens_reports_and_what_senders_send_to_and_nothing_else(one: Operation) -> None:
+    """What a browser keeps and sends by itself must never be good for a command."""
+    played = Played()
+    role = Role.WEBHOOK if one.who == "sender" else Role.ADMIN
+    async with parts(played).client() as client:
+        client.auth = httpx.BasicAuth("anybody", f"{role}-right")
+        answer = await ask(client, one, None)
+        client.auth = httpx.BasicAuth("anybody", "guessed")
+        guessed = await ask(client, one, None)
+    opens = one.path in (READABLE_IN_A_BROWSER, "/webhooks/grafana")
+    assert (answer.status_code not in (401, 403, 500)) is opens
+    assert guessed.status_code == 401
+    assert ("Basic" in guessed.headers["www-authenticate"]) is (one.path == READABLE_IN_A_BROWSER)
+    assert opens or played.calls == []
+
+
 def test_what_a_role_may_do_is_described_of_every_address() -> None:
     assert {one.who for one in OPERATIONS} == {*MAY, "slack"}
     assert {one.path for one in OPERATIONS if one.who == "admin"} == {"/-/reload"}
