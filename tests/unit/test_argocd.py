@@ -133,6 +133,17 @@ async def test_after_a_crash_the_rollback_under_way_is_waited_for(argo: ArgoCd, 
     assert len(argo.calls) == before
 
 
+async def test_a_rollback_under_way_is_not_called_ours_when_automated_sync_is_on_again(
+    argo: ArgoCd, workload: ArgoCdWorkload
+) -> None:
+    pin = await pin_of(workload, SECOND)
+    await workload.roll_back(pin, Intent())
+    argo.application["spec"]["syncPolicy"]["automated"] = {}
+
+    with pytest.raises(RefusedError, match="a sync is under way"):
+        await workload.roll_back(pin, Intent())
+
+
 async def test_a_rollback_that_fails_is_told(argo: ArgoCd, workload: ArgoCdWorkload) -> None:
     pin = await pin_of(workload, SECOND)
     await workload.roll_back(pin, Intent())
@@ -205,6 +216,29 @@ async def test_automated_sync_that_comes_back_at_once_is_refused(argo: ArgoCd, w
         await workload.roll_back(await pin_of(workload, SECOND), Intent())
 
     assert [name for name, _ in argo.calls] == ["patch"]
+
+
+LEFT = r'automated sync is off \(it was \{"prune":true,"selfHeal":true\}\): switching it on deploys what Git says'
+
+
+async def test_a_rollback_that_is_refused_after_automated_sync_was_switched_off_says_that_it_stays_off(
+    argo: ArgoCd, workload: ArgoCdWorkload
+) -> None:
+    pin = replace(await pin_of(workload, SECOND), incident="inc_1")
+    argo.forbidden = True
+    with pytest.raises(PermanentError, match=f"permission denied.*; {LEFT}"):
+        await workload.roll_back(pin, Intent())
+
+
+async def test_what_an_attempt_that_was_cut_off_has_switched_off_is_told_too(argo: ArgoCd, workload: ArgoCdWorkload) -> None:
+    pin = replace(await pin_of(workload, SECOND), incident="inc_1")
+    argo.forbidden = True
+    with pytest.raises(PermanentError):
+        await workload.roll_back(pin, Intent())
+    argo._begin("e" * 40)
+    with pytest.raises(PermanentError, match=f"a sync is under way.*; {LEFT}") as told:
+        await workload.roll_back(pin, Intent())
+    assert not isinstance(told.value, RefusedError), "something was changed"
 
 
 async def test_automated_sync_switched_on_meanwhile_ends_the_wait(argo: ArgoCd, workload: ArgoCdWorkload) -> None:

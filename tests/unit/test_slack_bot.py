@@ -77,6 +77,16 @@ async def test_what_needs_people_is_seen_in_the_channel(moment: Moment, slack: S
     assert only(slack).thread[0]["reply_broadcast"] is True
 
 
+async def test_a_call_for_somebody_is_seen_in_the_channel_and_a_mere_note_is_not(
+    slack: SlackCatcher, client: httpx.AsyncClient
+) -> None:
+    carrier = bot(slack, client)
+    remote = await carrier.send(delivery(live()))
+    await carrier.send(delivery(live(2, moment=Moment.NOTICE, addressed=True), remote=remote))
+    await carrier.send(delivery(live(3, moment=Moment.NOTICE), remote=remote))
+    assert ["reply_broadcast" in reply for reply in only(slack).thread] == [True, False]
+
+
 async def test_a_silent_message_changes_standing_and_buttons_and_nothing_else(
     slack: SlackCatcher, client: httpx.AsyncClient
 ) -> None:

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -266,6 +266,21 @@ async def test_a_full_database_refuses_then_recovers(database: Database) -> None
             await database.journal.append(EntryKind.SIGNALS, NOW, [signal(annotations={"description": "x" * 10_000})])
     on_disk = [entry.id for entry in await database.journal.read(0, 100)]
     assert await database.journal.append(EntryKind.TICK, NOW) == len(on_disk) + 1
+
+
+async def test_a_commit_whose_end_nobody_heard_of_costs_no_later_entry(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    execute = bench._writer.execute
+
+    def unheard(work: Callable[[Connection], int]) -> int:
+        monkeypatch.setattr(bench._writer, "execute", execute)
+        execute(work)
+        raise JournalUnavailableError("the database went away")
+
+    monkeypatch.setattr(bench._writer, "execute", unheard)
+    with pytest.raises(JournalUnavailableError, match="went away"):
+        await bench.journal.append(EntryKind.TICK, NOW)
+    assert await bench.journal.append(EntryKind.TICK, NOW) == 2
+    assert [entry.id for entry in await bench.journal.read(0, 10)] == [1, 2]
 
 
 async def test_a_lock_held_by_another_tool_is_a_refusal_not_a_hang(database: Database, tmp_path: Path) -> None:
