@@ -167,10 +167,16 @@ def _decision(incident: Incident, events: Sequence[IncidentEvent]) -> list[str]:
     if opened:
         lines += ["", f"Why it was opened: {escape(opened, OUTPUT_LIMIT)}"]
     asked = [event for event in events if event.kind == "guards"][-20:]
+    said: dict[str, list[tuple[str, ...]]] = {}
     for event in asked:
         of = escape(str(event.data.get("target", "")), 80)
         rows = [tuple(escape(one[part]) for part in ("guard", "outcome", "reason")) for one in verdicts(event)]
-        lines += ["", f"Guards{f' on {of}' if of else ''} at {when(event.at)}:", ""]
+        heading = f"Guards{f' on {of}' if of else ''} at {when(event.at)}"
+        if rows and said.get(of) == rows:
+            lines += ["", f"{heading}: the same, asked again."]
+            continue
+        said[of] = rows
+        lines += ["", f"{heading}:", ""]
         lines += table(("Guard", "Outcome", "Why"), rows) if rows else [f"Result: {escape(event.text)}"]
     if not asked:
         lines += ["", "No guard was asked: nothing was about to be changed."]

@@ -138,6 +138,20 @@ def test_a_refusal_shows_the_guard_that_refused() -> None:
     assert "| paused | refuse | app is paused \\| by hand |" in text
 
 
+@pytest.mark.parametrize(
+    ("later", "tables"),
+    [pytest.param("not paused", 1, id="the same is not shown twice"), pytest.param("paused by ann", 2, id="what is new is")],
+)
+def test_guards_that_are_asked_again(later: str, tables: int) -> None:
+    def asked(second: float, reason: str) -> IncidentEvent:
+        verdicts = [{"guard": "paused", "outcome": "pass", "reason": reason}]
+        return IncidentEvent(at(second), "guards", "…", {"target": "app", "verdicts": verdicts})
+
+    report = render_report(incident(), [asked(120, "not paused"), asked(180, later)])
+    assert report.count("| Guard | Outcome | Why |") == tables
+    assert ("Guards on app at 2026-11-21 22:58:50: the same, asked again." in report) is (tables == 1)
+
+
 def test_a_long_story_is_cut_in_the_middle() -> None:
     events = [IncidentEvent(at(n), "told", f"line {n}") for n in range(2000)]
     text = render_report(incident(), events)
