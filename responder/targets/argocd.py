@@ -20,6 +20,7 @@ from responder.errors import InvalidInputError, NotFoundError, PermanentError, R
 from responder.ports import Clock
 from responder.targets import application
 from responder.targets.polling import poll
+from responder.targets.stays import told
 from responder.targets.undo import insist, name_of
 
 SWITCHED_OFF_BY = "responder/incident"  # for which incident that was
@@ -71,13 +72,16 @@ class ArgoCdWorkload:
 
     async def roll_back(self, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> str:
         attempt = _Attempt(self._client, self._ref, pin, before_write)
-        return await insist(pin, attempt.once)
+
+        async def look() -> str:
+            found = await self._get()
+            return stays_off(found) if _switched_off_for(found, pin) else ""
+
+        return await told(insist(pin, attempt.once), look, lambda: attempt.left)
 
     async def has_begun(self, pin: Pin) -> bool:
         """Automated sync was switched off for it, and still is."""
-        found = await self._get()
-        by = (found["metadata"].get("annotations") or {}).get(SWITCHED_OFF_BY)
-        return bool(by) and by == pin.incident and not application.is_automated(found)
+        return _switched_off_for(await self._get(), pin)
 
     async def rollout(self, pin: Pin) -> RolloutStatus:
         found = await self._get()
@@ -104,6 +108,17 @@ class ArgoCdWorkload:
         return await self._client.get(self._ref.application, self._ref.namespace, refresh=refresh)
 
 
+def _switched_off_for(found: Application, pin: Pin) -> bool:
+    by = (found["metadata"].get("annotations") or {}).get(SWITCHED_OFF_BY)
+    return bool(by) and by == pin.incident and not application.is_automated(found)
+
+
+def stays_off(found: Application) -> str:
+    """What people should know about the automated sync, "" when it was never switched off."""
+    was: Any = (found["metadata"].get("annotations") or {}).get(KEPT_SYNC)
+    return f"automated sync is off (it was {was}): switching it on deploys what Git says" if was else ""
+
+
 def is_back_at(found: Application, pin: Pin) -> bool:
     """The latest deployment is the pinned version, after the bad one."""
     latest = application.history(found)[0]
@@ -117,6 +132,8 @@ def _leads_to(found: Application, pin: Pin) -> bool:
 
 
 class _Attempt:
+    """left: what it has switched off so far, in words."""
+
     def __init__(self, client: ArgoCdClient, ref: ArgoCdRef, pin: Pin, before_write: Callable[[], Awaitable[None]]) -> None:
         self._client = client
         self._ref = ref
@@ -124,6 +141,7 @@ class _Attempt:
         self._before_write = before_write
         self._told = False
         self._sent = False
+        self.left = ""
 
     async def once(self) -> str:
         found, pin = await self._get(), self._pin
@@ -172,12 +190,12 @@ class _Attempt:
         found = await self._get()
         if application.is_automated(found):
             raise RefusedError(f"{self._ref}: automated sync was switched on again at once: something else keeps it so")
+        self.left = stays_off(found)
         return found
 
     def _done(self, found: Application) -> str:
         done = f"{self._ref}: {name_of(self._pin.from_version)} is being replaced by {name_of(self._pin.to_version)}"
-        was: Any = (found["metadata"].get("annotations") or {}).get(KEPT_SYNC)
-        return f"{done}; automated sync is off (it was {was}): switching it on deploys what Git says" if was else done
+        return "; ".join(part for part in (done, stays_off(found)) if part)
 
     async def _get(self) -> Application:
         return await self._client.get(self._ref.application, self._ref.namespace)

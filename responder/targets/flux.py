@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -15,14 +14,14 @@ import structlog
 from responder.clients.kubernetes import KubernetesClient, Resource
 from responder.domain.ownership import FLUX
 from responder.domain.version import Owner
-from responder.errors import NotFoundError, PermanentError, RefusedError, ResponderError, TemporaryError
+from responder.errors import NotFoundError, RefusedError
+from responder.targets.stays import told
 
 _KEEPERS = {
     "kustomize": ("kustomize.toolkit.fluxcd.io", "kustomizations", "Kustomization"),
     "helm": ("helm.toolkit.fluxcd.io", "helmreleases", "HelmRelease"),
 }
 SUSPENDED_FOR = "responder.dev/suspended-for"  # the incident, on the Kustomization or HelmRelease
-_LOOK_WITHIN = timedelta(seconds=5)
 _POLL_SECONDS = 0.5
 _POLLS = 20  # how often a reconciliation under way is given time to end
 
@@ -52,25 +51,12 @@ class Suspension:
         return "; ".join(said for said in left if said)
 
     async def told(self, work: Awaitable[str], owners: Callable[[], Awaitable[Sequence[Owner]]]) -> str:
-        """The rollback's own work. When it fails, the error says what stays suspended: else nobody would know."""
-        try:
-            return await work
-        except (TemporaryError, PermanentError) as error:
-            said = "; ".join(self._said) or await self._look(owners)
-            if not said or said in str(error):
-                raise
-            text = f"{error}; {said}"
-            if isinstance(error, TemporaryError):
-                raise type(error)(text, retry_after=error.retry_after) from error
-            raise PermanentError(text) from error  # not a refusal: something was changed
+        """The rollback's own work. When it fails, the error says what stays suspended."""
 
-    async def _look(self, owners: Callable[[], Awaitable[Sequence[Owner]]]) -> str:
-        try:
-            async with asyncio.timeout(_LOOK_WITHIN.total_seconds()):
-                return await self.stands(await owners())
-        except (ResponderError, TimeoutError) as error:
-            _log.warning("flux_not_looked_at", incident=self._incident, error=str(error))
-            return ""
+        async def look() -> str:
+            return await self.stands(await owners())
+
+        return await told(work, look, lambda: "; ".join(self._said))
 
 
 async def _suspend(client: KubernetesClient, owner: Owner, incident: str) -> str:

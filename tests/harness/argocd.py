@@ -22,7 +22,10 @@ _STARTED = "2026-03-01T10:{minute:02d}:00Z"
 
 
 class ArgoCd:
-    """One application, `shop`. calls: every request that would change something. lose: answers of so many writes are lost."""
+    """One application, `shop`. calls: every request that would change something. lose: answers of so many writes are lost.
+
+    forbidden: rollbacks are.
+    """
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Object]] = []
@@ -30,6 +33,7 @@ class ArgoCd:
         self.refreshes = 0
         self.lose = 0
         self.keeps_automated = False
+        self.forbidden = False
         self.application: Object = {
             "metadata": {"name": "shop", "namespace": "argocd", "uid": "u-1", "generation": 1, "labels": {}, "annotations": {}},
             "spec": {"source": self.source(), "syncPolicy": {"automated": {"prune": True, "selfHeal": True}}},
@@ -115,6 +119,8 @@ class ArgoCd:
             return refused
         body = await request.json()
         self.calls.append(("rollback", body))
+        if self.forbidden:
+            return _refused(403, 7, "permission denied: applications, sync, default/shop")
         if self.application["spec"]["syncPolicy"].get("automated") is not None:
             return _refused(400, 9, "rollback cannot be initiated when auto-sync is enabled")
         if self.application.get("operation"):
