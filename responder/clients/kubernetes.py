@@ -199,11 +199,16 @@ class KubernetesClient:
         lines: int,
         since: datetime | None = None,
         limit: int | None = None,
+        previous: bool = False,
     ) -> str:
-        """The last lines of a container's log. since: to the second, by the node's clock. limit: bytes; the rest is cut off."""
+        """The last lines of a container's log. since: to the second, by the node's clock. limit: bytes; the rest is cut off.
+
+        previous: of the container that this one took the place of.
+        """
         query = {"tailLines": str(lines)} | ({"container": container} if container else {})
         query |= {"sinceTime": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")} if since else {}
         query |= {"limitBytes": str(limit)} if limit else {}
+        query |= {"previous": "true"} if previous else {}
         return await self._connection.ask_text(replace(PODS.call("get", namespace, pod, "log"), query=query))
 
     async def execute(

@@ -132,6 +132,37 @@ async def test_unwanted_lines_are_shown_without_secrets_and_cut(stage: StepStage
     assert all("ERROR for [secret]" in line and len(line) < 300 and "\x1b" not in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("kept", "ended", "passes"),
+    [
+        pytest.param([(5, "FATAL out of memory")], 4, False, id="its last words"),
+        pytest.param([(90, "FATAL out of memory")], 80, True, id="it was before the rollback"),
+        pytest.param(None, 4, True, id="the node has not kept them"),
+    ],
+)
+async def test_what_a_container_wrote_before_it_was_started_anew(
+    cluster: Cluster, stage: StepStage, node: PodLogs, kept: list[tuple[float, str]] | None, ended: float, passes: bool
+) -> None:
+    def ago(seconds: float) -> datetime:
+        return datetime.now(UTC) - timedelta(seconds=seconds)
+
+    node.written_before = None if kept is None else [(ago(age), text) for age, text in kept]
+    [pod, _] = await cluster.pods(stage.namespace)
+    last = {"terminated": {"exitCode": 137, "finishedAt": f"{ago(ended):%Y-%m-%dT%H:%M:%SZ}"}}
+    statuses = [{**one, "restartCount": 1, "lastState": last} for one in pod["status"]["containerStatuses"]]
+    response = await cluster.http.patch(
+        f"/api/v1/namespaces/{stage.namespace}/pods/{pod['metadata']['name']}/status",
+        json={"status": {"containerStatuses": statuses}},
+        headers={"Content-Type": "application/merge-patch+json"},
+    )
+    assert response.is_success, response.text
+    if passes:
+        assert "2 pods lack FATAL" in await stage.run(LOGS, {"lacks": "FATAL"})
+    else:
+        with pytest.raises(TemporaryError, match=r"1 line with FATAL\n.*FATAL out of memory"):
+            await stage.run(LOGS, {"lacks": "FATAL"})
+
+
 async def test_a_log_too_long_to_be_looked_through_lets_nothing_pass(
     stage: StepStage, written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:

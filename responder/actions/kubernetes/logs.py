@@ -84,6 +84,9 @@ class Logs:
             with contextlib.suppress(NotFoundError):  # it is gone meanwhile
                 for container in _containers(pod, step):
                     _sift(await self._read(place, name, container, step, since), name, step, seen, context.secrets)
+                    if _has_ended_since(pod, container, since):
+                        last_words = await self._read_previous(place, name, container, step, since)
+                        _sift(last_words, name, step, seen, context.secrets)
         return seen
 
     async def _read(self, place: Place, pod: str, container: str, step: LogsParameters, since: datetime) -> str:
@@ -92,6 +95,15 @@ class Logs:
             many = f"the log of container {container} of pod {pod} is longer than {_LIMIT >> 20} MiB"
             raise PermanentError(f"{many}: lower `lines`, or look at less by `since`")
         return text
+
+    async def _read_previous(self, place: Place, pod: str, container: str, step: LogsParameters, since: datetime) -> str:
+        """Of the container that this one took the place of, as long as the node has kept it; "" when it has not."""
+        try:
+            return await self._client.read_log(
+                place.namespace, pod, container=container, lines=step.lines, since=since, limit=_LIMIT, previous=True
+            )
+        except PermanentError:
+            return ""
 
 
 def _changed_at(context: StepContext) -> datetime:
@@ -110,6 +122,13 @@ def _containers(pod: Object, step: LogsParameters) -> Sequence[str]:
     if step.container not in names:
         raise PermanentError(f"pod {pod['metadata']['name']} has no container {step.container}, only {', '.join(names)}")
     return [step.container]
+
+
+def _has_ended_since(pod: Object, container: str, since: datetime) -> bool:
+    """Whether one of that name ended, and was started anew, after that moment."""
+    found: Object = next((one for one in pod["status"].get("containerStatuses") or [] if one["name"] == container), {})
+    ended = ((found.get("lastState") or {}).get("terminated") or {}).get("finishedAt")
+    return ended is not None and datetime.fromisoformat(ended) >= since.replace(microsecond=0)
 
 
 def _sift(text: str, pod: str, step: LogsParameters, seen: _Seen, secrets: Sequence[str]) -> None:
