@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import getproxies
 
 import orjson
 
@@ -175,6 +176,8 @@ async def _load(kubeconfig: str | None) -> tuple[Any, str]:
     config = await asyncio.to_thread(importlib.import_module, "kubernetes.aio.config")
     unreadable = importlib.import_module("yaml").YAMLError
     settings = client.Configuration(connection_pool_maxsize=0)  # no limit: watches would use up any
+    if not getproxies():  # else each request would have two threads look for a proxy and for a .netrc
+        settings.client_session_kwargs = {"trust_env": False}
     files = kubeconfig or config.KUBE_CONFIG_DEFAULT_LOCATION
     try:
         if await asyncio.to_thread(_any_exists, files):

@@ -193,6 +193,70 @@ async def test_requests_wait_for_their_turn(tmp_path: Path, monkeypatch: pytest.
     assert seen == [1] * 8
 
 
+async def test_what_can_wait_leaves_room_for_the_others(tmp_path: Path) -> None:
+    held = asyncio.Event()
+    arrived: list[str] = []
+
+    async def hold_gets(method: str, token: str) -> bytes:
+        arrived.append(method)
+        if method == "GET":
+            await held.wait()
+        return reply(200, {"ok": True})
+
+    async with serving(hold_gets) as url, client_of(kubeconfig_at(tmp_path, url)) as client:
+        patient = client.patiently()
+        looking = [asyncio.create_task(patient.get(PODS, "shop", "a")) for _ in range(40)]
+        await asyncio.sleep(0)
+        await client.patch_json(DEPLOYMENTS, "shop", "app", [])
+        assert arrived.count("GET") <= 4
+        held.set()
+        await asyncio.gather(*looking)
+    assert arrived.count("GET") == 40
+
+
+async def test_readings_of_a_namespace_that_are_asked_for_together_are_one(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def count(method: str, token: str) -> bytes:
+        asked.append(method)
+        return reply(200, {"metadata": {}, "items": [{"n": len(asked)}]})
+
+    async with serving(count) as url, client_of(kubeconfig_at(tmp_path, url)) as client:
+        answers = await asyncio.gather(*(client.list_shared(PODS, "shop") for _ in range(20)))
+        assert answers == [[{"n": 1}]] * 20
+        assert await client.list_shared(PODS, "shop") == [{"n": 2}]
+
+
+async def test_a_netrc_is_not_asked_for_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    tokens: list[str] = []
+
+    async def note(method: str, token: str) -> bytes:
+        tokens.append(token)
+        return reply(200, {"ok": True})
+
+    async with serving(note) as url, client_of(kubeconfig_at(tmp_path, url)) as client:
+        await client.get(PODS, "shop", "a")
+    assert tokens == [f"Bearer {SECRET}"]
+
+
+async def test_a_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def proxy(method: str, token: str) -> bytes:
+        asked.append(method)
+        return reply(200, {"ok": True})
+
+    async with serving(proxy) as url:
+        monkeypatch.setenv("http_proxy", url)
+        async with client_of(kubeconfig_at(tmp_path, "http://cluster.invalid")) as client:
+            await client.get(PODS, "shop", "a")
+    assert asked == ["GET"]
+
+
 async def test_renewed_credentials_are_picked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many requests find out at once; each succeeds with what the file holds now, which one of them has read."""
     accepted, load, loads = "first", kubernetes_connection._load, []
