@@ -20,10 +20,11 @@ from responder.domain.rulebook import ApprovalTerms
 from responder.domain.selection import Choice, describe
 from responder.domain.target import Mode, Target
 from responder.domain.version import Pin, WorkloadState
+from responder.engine.announcer import Tell
 from responder.engine.approvals import Answer, Approvals, WaitEnd, approval_of
 from responder.engine.change_wording import spell_changes, spell_question, spell_waits
 from responder.engine.claims import Claims
-from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.desk import IncidentDesk
 from responder.engine.facts import FactFinder
 from responder.engine.plan_run import named_targets
 from responder.engine.restraint import Restraint, Stay

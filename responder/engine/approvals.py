@@ -11,7 +11,8 @@ from responder.domain.incident import Approval, Incident, IncidentStatus, Word, 
 from responder.domain.notification import Moment
 from responder.domain.rulebook import ApprovalTerms, Unanswered
 from responder.domain.wording import spell_duration, spell_time
-from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.announcer import Tell
+from responder.engine.desk import IncidentDesk
 from responder.engine.steady import steady
 from responder.engine.watch import Pulse
 from responder.errors import RefusedError, StoppedError

@@ -11,6 +11,7 @@ from responder.domain.incident import Incident, IncidentEvent
 from responder.domain.rulebook import Rulebook
 from responder.domain.target import Target
 from responder.engine.admission import Admission
+from responder.engine.announcer import Announcer
 from responder.engine.approvals import Approvals
 from responder.engine.audit import AuditLog
 from responder.engine.blast_radius import BlastRadius
@@ -120,16 +121,21 @@ def build_engine(ports: EnginePorts) -> Engine:
         ports.on_closed(incident)
         checkpoints.note(incident)
 
+    announcer = Announcer(
+        rulebook=ports.rulebook,
+        clock=ports.clock,
+        configured=ports.configured,
+        live=ports.live,
+        link_to=ports.link_to,
+        hold=lambda: restraint.hold,
+    )
     desk = IncidentDesk(
         incidents=ports.incidents,
         rulebook=ports.rulebook,
         clock=ports.clock,
         new_id=ports.new_id,
-        configured=ports.configured,
-        live=ports.live,
-        hold=lambda: restraint.hold,
+        announcer=announcer,
         on_outbox=ports.on_outbox,
-        link_to=ports.link_to,
         on_closed=closed,
         on_changed=changed,
     )

@@ -16,7 +16,8 @@ from responder.domain.incident import Incident, IncidentStatus, Phase, StepRecor
 from responder.domain.notification import Moment
 from responder.domain.plan import Checkpoint, Step
 from responder.domain.wording import spell_duration
-from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.announcer import Tell
+from responder.engine.desk import IncidentDesk
 from responder.engine.records import find_record, set_record
 from responder.engine.runner import StepRunner
 from responder.engine.steady import LOOK_AGAIN

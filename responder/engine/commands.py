@@ -17,9 +17,10 @@ from responder.domain.matcher import Matcher, MatchOperator
 from responder.domain.notification import Moment
 from responder.domain.people import Actor, Hold, Suppression
 from responder.domain.wording import spell_time
+from responder.engine.announcer import Tell
 from responder.engine.audit import AuditLog
 from responder.engine.brain import Brain
-from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.desk import IncidentDesk
 from responder.engine.notices import Notices
 from responder.engine.restraint import Restraint
 from responder.engine.scope import EVERYTHING, check_scope, concerned, covered

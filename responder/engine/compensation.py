@@ -9,7 +9,8 @@ from datetime import timedelta
 from responder.domain.incident import Incident, Phase, StepRecord, StepStatus
 from responder.domain.notification import Moment
 from responder.domain.plan import Retry, Step
-from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.announcer import Tell
+from responder.engine.desk import IncidentDesk
 from responder.engine.records import ENDED, find_record
 from responder.engine.runner import StepRunner
 

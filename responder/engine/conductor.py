@@ -17,8 +17,9 @@ from responder.domain.notification import Moment
 from responder.domain.plan import Plan
 from responder.domain.wording import spell_duration
 from responder.engine.admission import Admission
+from responder.engine.announcer import Tell
 from responder.engine.claims import Claims
-from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.desk import IncidentDesk
 from responder.engine.plan_run import PlanRun, RunOutcome, named_targets, plan_of
 from responder.engine.records import end_running
 from responder.engine.runner import StepRunner

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
-from typing import NamedTuple
 
 import structlog
 
-from responder.domain.announcement import announce, recipients
 from responder.domain.decision import Decision
 from responder.domain.incident import Incident, IncidentEvent, IncidentStatus
-from responder.domain.notification import Message, Moment
-from responder.domain.offer import offers_of, standing_of
-from responder.domain.people import Hold
+from responder.domain.notification import Moment
 from responder.domain.rulebook import Response, Rulebook
 from responder.domain.target import Mode
+from responder.engine.announcer import REFRESH, Announcer, Tell
 from responder.engine.restraint import Stay
 from responder.ports import Clock, Incidents, OpenResult, OutboxEntry
 
@@ -34,25 +30,6 @@ class _ClosedMeanwhileError(Exception):
     """The incident closed before the decision could join it: open a new one."""
 
 
-class Tell(NamedTuple):
-    """A message to go out with a change. to: only that notifier; None means every route. extra: for that notifier alone.
-
-    addresses: for mail, instead of those of its routes. contacts: shown with the facts.
-    silent: says nothing, and goes only to notifiers that keep a message up to date.
-    """
-
-    moment: Moment
-    text: str
-    title: str = ""
-    to: str | None = None
-    closes: bool | None = None
-    extra: Mapping[str, str] = MappingProxyType({})
-    addresses: tuple[str, ...] = ()
-    contacts: tuple[str, ...] = ()
-    silent: bool = False
-
-
-_REFRESH = Tell(Moment.NOTICE, "", silent=True)
 _MOST_OPEN = 1000
 _LATEST = 50  # incidents, looked through for a person's no
 
@@ -60,11 +37,9 @@ _LATEST = 50  # incidents, looked through for a person's no
 class IncidentDesk:
     """All writes to incidents go through here.
 
-    configured: names of the notifiers that can be told. link_to: URL of an incident's report, "" when there is no public address.
     on_outbox: called after something was put into the outbox. on_closed: called with every incident that closed.
     on_changed: called with every incident as it is on record now, and what was added to its story, after each change; it must
     not wait.
-    live: names of the notifiers that keep a message up to date. hold: the kill switch as it stands.
     """
 
     def __init__(
@@ -74,25 +49,19 @@ class IncidentDesk:
         rulebook: Callable[[], Rulebook],
         clock: Clock,
         new_id: Callable[[datetime], str],
-        configured: Collection[str],
+        announcer: Announcer,
         on_outbox: Callable[[], None],
-        link_to: Callable[[str], str],
         on_closed: Callable[[Incident], None] = lambda _: None,
         on_changed: Callable[[Incident, Sequence[IncidentEvent]], None] = lambda _incident, _events: None,
-        live: Collection[str] = (),
-        hold: Callable[[], Hold] = Hold,
     ) -> None:
         self._incidents = incidents
         self._rulebook = rulebook
         self._clock = clock
         self._new_id = new_id
-        self._configured = configured
+        self._announcer = announcer
         self._on_outbox = on_outbox
-        self._link_to = link_to
         self._on_closed = on_closed
         self._on_changed = on_changed
-        self._live = live
-        self._hold = hold
         self._locks: dict[str, asyncio.Lock] = {}
         self._progress: dict[str, str] = {}
         self._stops: dict[str, asyncio.Event] = {}
@@ -118,7 +87,7 @@ class IncidentDesk:
         self, incident: Incident, events: Sequence[IncidentEvent], tell: Sequence[Tell] = ()
     ) -> tuple[OpenResult, Incident]:
         """Open an incident, unless its identity is known or its target is busy. Returns what is now on record."""
-        incident, outbox = self._outbox(incident, tell)
+        incident, outbox = self._announcer.entries(incident, tell)
         result, recorded = await self._incidents.open(incident, events, outbox)
         if result is OpenResult.OPENED:
             _log.info("incident_opened", incident=recorded.id, rule=recorded.rule, target=recorded.target, reason=recorded.reason)
@@ -238,9 +207,7 @@ class IncidentDesk:
             edited = edit(known)
             if known.is_open and not edited.is_open:
                 edited = replace(edited, closed_at=self._clock())
-            if not any(one.to is None for one in tell) and self._looks_different(known, edited):
-                tell = [*tell, _REFRESH]
-            edited, outbox = self._outbox(edited, tell)
+            edited, outbox = self._announcer.of_change(known, edited, tell)
             await self._incidents.save(edited, events, outbox)
         self._told(outbox)
         self._on_changed(edited, events)
@@ -276,43 +243,11 @@ class IncidentDesk:
     def _lock(self, incident_id: str) -> asyncio.Lock:
         return self._locks.setdefault(incident_id, asyncio.Lock())
 
-    def _outbox(self, incident: Incident, tell: Sequence[Tell]) -> tuple[Incident, list[OutboxEntry]]:
-        entries: list[OutboxEntry] = []
-        for one in tell:
-            incident, message = announce(
-                incident,
-                one.moment,
-                one.text,
-                self._clock(),
-                title=one.title,
-                link=self._link_to(incident.id),
-                closes=one.closes,
-                extra=one.extra,
-                addresses=one.addresses,
-                contacts=one.contacts,
-                hold=self._hold(),
-                silent=one.silent,
-            )
-            told = self._recipients(message, one.to)
-            entries.extend(OutboxEntry(to, dressed) for to, dressed in told if not one.silent or to in self._live)
-        return incident, entries
-
-    def _looks_different(self, known: Incident, edited: Incident) -> bool:
-        """Whether a message that is kept up to date would show something else now."""
-        if not self._live:
-            return False
-        now, held = self._clock(), self._hold().held
-        before, after = ((standing_of(one, now), offers_of(one, held=held)) for one in (known, edited))
-        return before != after
-
     async def refresh(self) -> None:
         """Bring the messages of all open incidents up to date: the hold was turned."""
-        if self._live:
+        if self._announcer.keeps_up_to_date:
             for incident in await self._incidents.list(open_only=True, limit=_MOST_OPEN):
-                await self.change(incident.id, lambda known: known, tell=[_REFRESH])
-
-    def _recipients(self, message: Message, only: str | None) -> list[tuple[str, Message]]:
-        return recipients(self._rulebook().routes, message, self._configured, only)
+                await self.change(incident.id, lambda known: known, tell=[REFRESH])
 
     def _told(self, outbox: Sequence[OutboxEntry]) -> None:
         if outbox:

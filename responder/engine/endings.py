@@ -9,7 +9,8 @@ from responder.domain.decision import Decision
 from responder.domain.notification import Moment
 from responder.domain.people import Suppression
 from responder.domain.wording import spell_time
-from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.announcer import Tell
+from responder.engine.desk import IncidentDesk
 from responder.engine.restraint import Restraint
 
 

@@ -25,7 +25,8 @@ from responder.domain.notification import Moment
 from responder.domain.rulebook import EscalationLevel, Rulebook
 from responder.domain.target import Mode
 from responder.domain.wording import spell_duration
-from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.announcer import Tell
+from responder.engine.desk import IncidentDesk
 from responder.engine.steady import LOOK_AGAIN
 from responder.errors import JournalUnavailableError, ResponderError
 from responder.ports import Clock, Incidents

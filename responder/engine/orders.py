@@ -16,9 +16,10 @@ from responder.domain.rulebook import Rulebook, Severity
 from responder.domain.version import Pin
 from responder.domain.wording import undeclared
 from responder.engine.admission import Admission, Judgement, rolled_back_by
+from responder.engine.announcer import Tell
 from responder.engine.audit import AuditLog
 from responder.engine.brain import Brain
-from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.desk import IncidentDesk
 from responder.engine.restraint import Restraint
 from responder.engine.scope import check_scope, targets_of
 from responder.errors import InvalidInputError, JournalUnavailableError, NotFoundError, RefusedError

@@ -12,7 +12,8 @@ from responder.domain.incident import Incident, Phase, StepStatus
 from responder.domain.notification import Moment
 from responder.domain.plan import BLOCK, PARALLEL, Plan, Step
 from responder.domain.wording import spell_duration, spell_time
-from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.announcer import Tell
+from responder.engine.desk import IncidentDesk
 from responder.engine.records import ENDED, find_record
 from responder.errors import JournalUnavailableError
 from responder.ports import Clock

@@ -18,7 +18,8 @@ from responder.domain.plan import Step
 from responder.domain.rulebook import ApprovalTerms
 from responder.domain.target import Target
 from responder.domain.version import Pin
-from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.announcer import Tell
+from responder.engine.desk import IncidentDesk
 from responder.engine.last_look import LastLook, check_hold, may_change
 from responder.engine.limit import Limit, paused
 from responder.engine.records import find_record, set_record

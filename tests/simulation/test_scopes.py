@@ -13,7 +13,8 @@ from responder.domain.notification import Message, Moment
 from responder.domain.offer import OfferKind
 from responder.domain.people import Actor, Hold
 from responder.domain.rulebook import ApprovalTerms, Response
-from responder.engine.desk import IncidentDesk, Tell
+from responder.engine.announcer import Announcer, Tell
+from responder.engine.desk import IncidentDesk
 from responder.errors import DeniedError, RefusedError
 from tests.simulation.test_corners import coordinated
 from tests.simulation.test_people import ANN, BOB, asking, order, running
@@ -93,16 +94,21 @@ async def test_the_alerts_of_an_incident_are_silenced_once_and_its_story_says_by
 
 def a_desk(world: World, hold: Hold) -> IncidentDesk:
     """With a notifier that keeps its message up to date."""
+    announcer = Announcer(
+        rulebook=lambda: world.rules,
+        clock=wall,
+        configured={"slack", "pagerduty"},
+        link_to=lambda _: "",
+        live={"slack"},
+        hold=lambda: hold,
+    )
     return IncidentDesk(
         incidents=world.database.incidents,
         rulebook=lambda: world.rules,
         clock=wall,
         new_id=lambda _: "inc_x",
-        configured={"slack", "pagerduty"},
+        announcer=announcer,
         on_outbox=lambda: None,
-        link_to=lambda _: "",
-        live={"slack"},
-        hold=lambda: hold,
     )
 
 
