@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from responder.actions.registry import PARAMETERS
 from responder.cli.main import cli
+from responder.rulebook.loader import load_rulebook
 from responder.settings.client import ClientSettings
 from responder.settings.service import SECRETS, Settings
 from responder.web.openapi import openapi_document
+from responder.web.people_file import read_people
 from tests.unit.test_metrics_docs import labelled
 
 ROOT = Path(__file__).parents[2]
@@ -126,3 +131,25 @@ def test_every_file_of_ours_exists(page: str) -> None:
     for name in re.findall(r"`((?:deploy|docs|rules|responder|scripts|tests|bench)/[\w./-]+)`", PAGES[page]):
         if not name.startswith("responder/") or "." in name:  # labels and annotations on objects look like our package
             assert (ROOT / name).exists(), name
+
+
+SNIPPETS = [
+    pytest.param(textwrap.dedent(snippet), id=f"{page} {number}")
+    for page, text in PAGES.items()
+    for number, snippet in enumerate(re.findall(r"^ *```yaml\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE), 1)
+]
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_every_snippet_can_be_used(snippet: str, tmp_path: Path) -> None:
+    path = tmp_path / "snippet.yaml"
+    if snippet.startswith("- "):
+        path.write_text(re.sub(r"\b([0-9a-f]+)…", lambda found: found[1].ljust(64, "0"), snippet), encoding="utf-8")
+        assert read_people(path)
+    elif snippet.startswith("rules:"):
+        path.write_text(snippet.replace("rules: ../", f"rules: {ROOT}/rules/", 1), encoding="utf-8")
+        result = CliRunner().invoke(cli, ["test", str(path)])
+        assert result.exit_code == 0, result.output
+    else:
+        path.write_text(snippet, encoding="utf-8")
+        load_rulebook(path, PARAMETERS)

@@ -184,6 +184,22 @@ async def test_the_file_gives_back_what_pruning_has_freed(tmp_path: Path) -> Non
     assert not (tmp_path / "responder.db-wal").exists()
 
 
+async def test_a_backup_that_is_taken_while_it_is_in_use_can_be_started_from(tmp_path: Path) -> None:
+    """docs/operations.md says how; a plain copy would miss what is still in the write-ahead log."""
+    database = await open_database(f"sqlite:///{tmp_path}/responder.db")
+    last = await database.journal.append(EntryKind.SIGNALS, NOW, [signal()])
+    with sqlite3.connect(tmp_path / "responder.db") as source, sqlite3.connect(tmp_path / "backup.db") as kept:
+        source.backup(kept)
+    source.close()
+    kept.close()
+    after = await database.journal.append(EntryKind.TICK, at(1))
+    await database.close()
+    restored = await open_database(f"sqlite:///{tmp_path}/backup.db")
+    assert [entry.id for entry in await restored.journal.read(0, 10)] == [last]
+    assert await restored.journal.append(EntryKind.TICK, at(2)) == after
+    await restored.close()
+
+
 async def test_every_connection_waits_for_the_disk(tmp_path: Path) -> None:
     database = await open_database(f"sqlite:///{tmp_path}/responder.db")
     names = ("journal_mode", "synchronous", "foreign_keys", "auto_vacuum")
