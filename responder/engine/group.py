@@ -14,9 +14,10 @@ from responder.engine.alerts import Member, StandIn
 from responder.engine.watches import Watch
 
 _age = attrgetter("age")
-_IGNORE, _WAIT = DecisionKind.IGNORE, DecisionKind.WAIT
+_IGNORE, _WAIT, _RESPOND = DecisionKind.IGNORE, DecisionKind.WAIT, DecisionKind.RESPOND
 _HOLDS, _INCONCLUSIVE = Verdict.HOLDS, Verdict.INCONCLUSIVE
 _INACTIVE = GroupState.INACTIVE
+_NOTIFY = Response.NOTIFY
 
 
 class Group:
@@ -25,7 +26,7 @@ class Group:
     since: exact when set, afterwards never later than the earliest member's (see `Groups.come_due`); fixed once firing.
     due: when it responds; None while another alert makes the rule hold back. wake: when time has something to do with it.
     asking: no member's number is readable, so it may only ask. asked_at: when it did, None before.
-    opener: key and start of the alert that opened it, fixed for the group's life; episode: its identity in text.
+    key, start: of the alert that opened it, fixed for the group's life; episode: its identity in text.
     holding: members whose condition holds; the other members are inconclusive. order: of opening, settles ties between timers.
     ghost: stands for the last member while the group is kept firing. overruled: why it only told people, though its rule acts.
     """
@@ -38,11 +39,12 @@ class Group:
         "fired_at",
         "ghost",
         "holding",
+        "key",
         "members",
-        "opener",
         "order",
         "overruled",
         "since",
+        "start",
         "state",
         "target",
         "text",
@@ -54,7 +56,7 @@ class Group:
         self.watch = watch
         self.target = target
         self.text = text
-        self.opener = opener
+        self.key, self.start = opener
         self.episode = episode_text(*opener)
         self.order = 0
         self.state = _INACTIVE
@@ -117,7 +119,7 @@ class Group:
         reason = reasons.responds(first, self.since, now, len(self.members), asking=self.asking)
         if self.overruled:
             reason = f"{reason}; {self.overruled}"
-        return self.full(DecisionKind.RESPOND, now, reason, first)
+        return self.full(_RESPOND, now, reason, first)
 
     def full(self, kind: DecisionKind, now: datetime, reason: str, shown: Member) -> Decision:
         """With all that is known of the alert that is shown."""
@@ -133,7 +135,7 @@ class Group:
             self.since,
             None,
             rule.severity,
-            Response.NOTIFY if self.asking or self.overruled else rule.response,
+            _NOTIFY if self.asking or self.overruled else rule.response,
             self.asking,
             shown.alert.reading,
             shown.value,

@@ -24,7 +24,8 @@ RANK = 2
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
-_PENDING, _FIRING = GroupState.PENDING, GroupState.FIRING
+_INACTIVE, _PENDING, _FIRING = GroupState.INACTIVE, GroupState.PENDING, GroupState.FIRING
+_CLEAR = DecisionKind.CLEAR
 _HOLDS, _CALM = Verdict.HOLDS, Verdict.CALM
 
 
@@ -118,7 +119,7 @@ class Groups:
             self._brakes.release(group)
             group.due = self._brakes.due(watch, group.target, group.text, since)
         else:
-            group.due = later(since, watch.hold)
+            group.due = watch.due(since)
         if group.due is not None and group.due <= self.moment:
             return self._come_due(group, now)
         return self._wait(group, now, why)
@@ -132,9 +133,9 @@ class Groups:
         self._cleared[key] = now
         if len(self._cleared) > CLEARED_LIMIT:
             self._cleared.popitem(last=False)
-        was, group.state = group.state, GroupState.INACTIVE
+        was, group.state = group.state, _INACTIVE
         group.wake = None
-        return group.full(DecisionKind.CLEAR, now, reasons.calm_again(why, was), member)
+        return group.full(_CLEAR, now, reasons.calm_again(why, was), member)
 
     # --- kept firing -----------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from responder.engine.watches import Role, later
 
 RANK = 1
 """Among timers: after windows, before groups come due."""
+_CALM, _GATE = Verdict.CALM, Role.GATE
 
 
 class Happenings:
@@ -51,18 +52,18 @@ class Happenings:
 
     def _judge(self, member: EventMember, reading: Reading, since: datetime, now: datetime, *, can_last: bool) -> Decision:
         watch = member.watch
-        if watch.hold and not can_last and not watch.watches_number and watch.role is not Role.GATE:
+        if watch.hold and not can_last and not watch.watches_number and watch.role is not _GATE:
             return ignore(member, now, reasons.EVENT_NEEDS_NO_FOR)
         verdict, value = self._membership.verdict_of(member, reading, now)
         was = member.verdict
         member.value = value
         why = reasons.verdict_of(member, verdict, value)
-        if verdict is not Verdict.CALM or member.wants:  # a number from elsewhere may change while the event goes on
+        if verdict is not _CALM or member.wants:  # a number from elsewhere may change while the event goes on
             self._membership.timers.set(member, later(now, watch.life), RANK, (watch.index, member.group, member.alert.id))
         else:
             member.wake = None
-        if verdict is Verdict.CALM:
-            if was is Verdict.CALM:
+        if verdict is _CALM:
+            if was is _CALM:
                 return ignore(member, now, why)
             since = now
         return self._membership.place(member, verdict, member.since if verdict is was else since, now, why)
@@ -77,16 +78,14 @@ class Happenings:
         why = f"{member.alert.name}: {reasons.EVENT_OVER}"
         if member.wants:
             self._membership.measurements.release(member)
-        if member.verdict is Verdict.CALM:
-            decision = ignore(member, now, why)
-        else:
-            decision = self._membership.place(member, Verdict.CALM, at, now, why)
+        calm = member.verdict is _CALM
+        decision = ignore(member, now, why) if calm else self._membership.place(member, _CALM, at, now, why)
         self._forget_if_calm(member.alert)
         return decision
 
     def _forget_if_calm(self, event: Alert) -> None:
         for member in event.members:
-            if member.verdict is not Verdict.CALM or member.wants:
+            if member.verdict is not _CALM or member.wants:
                 return
         self._events.pop(event.id, None)
 

@@ -54,7 +54,7 @@ def verdict_of(member: Member, verdict: Verdict, value: float | None) -> str:
     if isinstance(member, StandIn):
         return member.words
     name = member.alert.name
-    if verdict is Verdict.INCONCLUSIVE and watch.is_undecided(member.alert.reading):
+    if verdict is _INCONCLUSIVE and watch.is_undecided(member.alert.reading):
         state = one_line(member.alert.reading.label(GRAFANA_STATE))
         return f"{name}: Grafana could not evaluate it ({state}), so nobody knows whether it should fire"
     if member.wants and (missing := _missing(member, verdict)):

@@ -19,6 +19,7 @@ ACTS_LIMIT = 100_000
 OTHERS_LIMIT = 20_000
 """Decisions that are kept; what acts has its own share, so that waiting and clearing never crowd it out."""
 _GARBAGE_EVERY = 200_000  # allocations; the usual 700 would cost a fifth of the time
+_IGNORE = DecisionKind.IGNORE
 _ACTS = frozenset({DecisionKind.RESPOND, DecisionKind.SUPPRESS})
 
 
@@ -101,7 +102,7 @@ class Replay:
         for decision in decisions:
             if since is not None and decision.at < since:
                 continue
-            if decision.kind is DecisionKind.IGNORE:
+            if decision.kind is _IGNORE:
                 ignored += 1
                 continue
             found.counts[decision.kind] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 
 from responder.domain.condition import (
     AbsentCondition,
@@ -198,7 +199,7 @@ class Watch:
         return reading.value
 
     def due(self, since: datetime) -> datetime:
-        return later(since, self.hold)
+        return _due(since, self.hold)
 
 
 def later(at: datetime, by: timedelta) -> datetime:
@@ -207,6 +208,11 @@ def later(at: datetime, by: timedelta) -> datetime:
         return at + by
     except OverflowError:
         return datetime.max.replace(tzinfo=at.tzinfo)
+
+
+@lru_cache(256)  # the alerts of one evaluation began at the same instant
+def _due(since: datetime, hold: timedelta) -> datetime:
+    return later(since, hold)
 
 
 def watches_of(rulebook: Rulebook, kept: Sequence[str]) -> Iterator[Watch]:

@@ -15,6 +15,7 @@ from responder.engine.groups import Groups
 from responder.engine.watches import Watch
 
 _HOLDS, _CALM, _INCONCLUSIVE = Verdict.HOLDS, Verdict.CALM, Verdict.INCONCLUSIVE
+_IGNORE = DecisionKind.IGNORE
 _age = attrgetter("age")
 
 
@@ -118,7 +119,7 @@ class Ensembles:
             return decision
         rule = member.watch.rule
         reason = reasons.part_of(why, words, holds=standing is _HOLDS)
-        return Decision(DecisionKind.IGNORE, now, reason, rule.name, member.group, member.target, severity=rule.severity)
+        return Decision(_IGNORE, now, reason, rule.name, member.group, member.target, severity=rule.severity)
 
     def of(self, member: Member) -> Ensemble:
         """The ensemble a member of a part belongs to."""

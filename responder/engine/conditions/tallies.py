@@ -31,6 +31,8 @@ RANK = 0
 """Among timers: windows end before anything else happens at that instant."""
 ABSENT = ("", "absent")
 """Stands for the alert that does not come."""
+_HOLDS, _CALM = Verdict.HOLDS, Verdict.CALM
+_IGNORE = DecisionKind.IGNORE
 
 Place = Callable[[StandIn, Verdict, datetime, datetime, str], Decision]
 """member, verdict, since, now, why"""
@@ -125,12 +127,12 @@ class Tallies:
             opener = self._opener(tally, found.since)
             member = tally.member = StandIn(opener, tally.watch, tally.target, tally.group, found.since)
             member.tell(found.words, found.number)
-            decision = self._place(member, Verdict.HOLDS, found.since, now, found.words)
+            decision = self._place(member, _HOLDS, found.since, now, found.words)
         elif member is not None:
             member.tell(found.words, found.number)
             if not found.holds:
                 tally.member = None
-                decision = self._place(member, Verdict.CALM, at, now, found.words)
+                decision = self._place(member, _CALM, at, now, found.words)
         if found.is_empty:
             del self._tallies[tally.watch.index, tally.group]
             tally.wake = None
@@ -182,4 +184,4 @@ class Tallies:
 
 def _ignore(watch: Watch, target: str, group: str, now: datetime, reason: str) -> Decision:
     rule = watch.rule
-    return Decision(DecisionKind.IGNORE, now, reason, rule.name, group, target, severity=rule.severity)
+    return Decision(_IGNORE, now, reason, rule.name, group, target, severity=rule.severity)
