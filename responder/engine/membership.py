@@ -23,7 +23,8 @@ from responder.engine.rule_table import Match, RuleTable
 from responder.engine.timers import Timers
 from responder.engine.watches import Role, Watch
 
-_CALM, _IGNORE = Verdict.CALM, DecisionKind.IGNORE
+_HOLDS, _CALM, _INCONCLUSIVE = Verdict.HOLDS, Verdict.CALM, Verdict.INCONCLUSIVE
+_IGNORE, _OCCURRED = DecisionKind.IGNORE, SignalStatus.OCCURRED
 _RULE, _PART = Role.RULE, Role.PART
 
 
@@ -88,7 +89,7 @@ class Membership:
         number = watch.number(reading)
         key = (watch.index, *member.alert.id)
         verdict, multiple = watch.judge_against(number, self.histories.baseline(key, watch.history, now))
-        if number is not None and verdict is not Verdict.HOLDS:
+        if number is not None and verdict is not _HOLDS:
             self.histories.add(key, watch.history, now, number)
         return verdict, multiple
 
@@ -98,14 +99,14 @@ class Membership:
             return _CALM, None
         watch = member.watch
         if watch.is_undecided(reading):
-            return Verdict.INCONCLUSIVE, None
+            return _INCONCLUSIVE, None
         past = None
         key = (watch.index, *member.alert.id)
         if watch.history is not None:
             past = self.histories.baseline(key, watch.history, now)
         measured = [one.number for one in member.wants]
         verdict, number = watch.judge_measured(reading, measured, past)
-        if watch.history is not None and measured[0] is not None and verdict is not Verdict.HOLDS:
+        if watch.history is not None and measured[0] is not None and verdict is not _HOLDS:
             self.histories.add(key, watch.history, now, measured[0])
         return verdict, number
 
@@ -124,7 +125,7 @@ class Membership:
         start = signal.started_at or signal.received_at
         alert_id = (signal.source, signal.key)
         identity = (*alert_id, start)
-        if signal.id and signal.status is SignalStatus.OCCURRED:  # of one second there may be several
+        if signal.id and signal.status is _OCCURRED:  # of one second there may be several
             identity = (signal.source, f"{signal.key}\0{signal.id}", start)
         at = began(signal, now)
         return self.tallies.feed(match, Sighting(at, now, counts, signal.passed, alert_id, identity, signal.labels), reading, now)
@@ -149,7 +150,9 @@ class Membership:
 
     def leave(self, alert: Alert, now: datetime, why: str) -> list[Decision]:
         """The alert is over."""
-        return self._part(alert.members, now, now, f"{alert.name}: {why}")
+        decisions = self._part(alert.members, now, now, f"{alert.name}: {why}")
+        alert.join(())  # they know each other, and would wait for the garbage collector
+        return decisions
 
     def _part(self, members: Collection[Member], since: datetime, now: datetime, why: str) -> list[Decision]:
         """These leave their groups for good."""
@@ -174,4 +177,4 @@ class Membership:
 
 def ignore(member: Member, now: datetime, why: str) -> Decision:
     rule = member.watch.rule
-    return Decision(DecisionKind.IGNORE, now, why, rule.name, member.group, member.target, severity=rule.severity)
+    return Decision(_IGNORE, now, why, rule.name, member.group, member.target, severity=rule.severity)
