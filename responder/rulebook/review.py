@@ -36,6 +36,11 @@ def _warnings(rulebook: Rulebook) -> Iterator[str]:
         yield "no rules: nothing will ever be done by itself"
     if not rulebook.routes:
         yield "notify is empty: nobody will be told"
+    elif all(route.targets for route in rulebook.routes):
+        named = {target for route in rulebook.routes for target in route.targets}
+        for target in rulebook.targets:
+            if target not in named:
+                yield f"target {target}: nobody will be told: no route of `notify` is for it"
 
 
 def _about_rule(rule: Rule, rulebook: Rulebook) -> Iterator[str]:

@@ -155,3 +155,18 @@ def test_check_says_who_needs_prometheus_when_none_is_set(tmp_path: Path, monkey
     assert said in CliRunner().invoke(check, [str(tmp_path)]).output
     monkeypatch.setenv("RESPONDER_PROMETHEUS_URL", "http://prometheus:9090")
     assert "Prometheus" not in CliRunner().invoke(check, [str(tmp_path)]).output
+
+
+@pytest.mark.parametrize(
+    ("routes", "told"),
+    [
+        pytest.param("[{to: slack, targets: app}]", ["jobs"], id="a target that no route is for"),
+        pytest.param("[{to: slack, targets: app}, {to: pagerduty, targets: [jobs]}]", [], id="each has one"),
+        pytest.param("[{to: slack, targets: app}, {to: pagerduty, severity: P0}]", [], id="one is for all"),
+    ],
+)
+def test_a_target_of_which_nobody_is_told(routes: str, told: list[str], tmp_path: Path) -> None:
+    jobs = "  jobs: {mode: armed, kubernetes: {namespace: shop, deployment: jobs}, match: ['deployment=\"jobs\"']}\n"
+    text = f"version: 1\nnotify: {routes}\n{TARGET}{jobs}{PLAN}{RULE}"
+    expected = [f"target {name}: nobody will be told: no route of `notify` is for it" for name in told]
+    assert [one for one in warnings(tmp_path, text) if "told" in one] == expected
