@@ -92,6 +92,8 @@ def suppress(client: ServiceClient, listed: bool, end: str | None, as_json: bool
     else:
         if not words["matchers"]:
             raise click.UsageError("name at least one matcher, for example 'target=\"app\"'")
+        if (words["duration"] is None) == (words["until"] is None):
+            raise click.UsageError("say how long: either --for or --until")
         body = {key: list(value) if key == "matchers" else value for key, value in words.items() if value is not None}
         _, document = client.send("POST", "suppressions", body=body)
         made = document.get("suppression", {})

@@ -25,7 +25,7 @@ def token() -> None:
 @click.argument("name")
 @click.option("--role", type=click.Choice([role.value for role in Role]), required=True, help="What it may do.")
 @click.option("--target", "targets", multiple=True, help="Its commands may concern only this one; repeat it for several.")
-@click.option("--expires", help="A day, or a time with its zone, from when on it is refused.")
+@click.option("--expires", help="A day, until whose end (UTC) it is good, or a time with its zone.")
 @click.option("--slack", help="User id at Slack, such as U012ABCDEF.")
 @click.option("--json", "as_json", is_flag=True, help="Print token and entry as JSON.")
 def new(name: str, role: str, as_json: bool, **about: Any) -> None:

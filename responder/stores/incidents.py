@@ -195,7 +195,7 @@ def _add_events(connection: Connection, incident_id: str, events: Sequence[Incid
 def _is_older_than(connection: Connection, incident_id: str) -> Any:
     cursor = connection.execute(select(incidents.c.opened_at, incidents.c.number).where(incidents.c.id == incident_id)).first()
     if cursor is None:
-        raise InvalidInputError(f"there is no incident {incident_id} to go on from", field="before")
+        raise InvalidInputError(f"there is no incident {incident_id} to go on from", field="cursor")
     same_age = and_(incidents.c.opened_at == cursor.opened_at, incidents.c.number < cursor.number)
     return or_(incidents.c.opened_at < cursor.opened_at, same_age)
 

@@ -43,6 +43,7 @@ def test_help_names_every_command_with_its_whole_first_sentence() -> None:
     [
         pytest.param(["serv"], "there is no command 'serv'; did you mean 'serve'?", id="a command that is nearly one"),
         pytest.param(["frobnicate"], "there is no command 'frobnicate'\n", id="a command that is none"),
+        pytest.param(["suppress", "a=b", "--reason", "x"], "say how long: either --for or --until", id="no end to a suppression"),
         pytest.param(["test", str(RULES), "--only", "no such"], "no test has 'no such' in its name", id="no test of that name"),
     ],
 )
