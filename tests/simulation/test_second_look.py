@@ -19,7 +19,7 @@ from responder.domain.plan import Monitor, Step
 from responder.domain.rulebook import Response, Rule, Rulebook, Severity
 from responder.domain.signal import SignalStatus
 from responder.engine.second_look import GUARD
-from tests.simulation.world import World, a_world, rulebook, wall
+from tests.simulation.world import QUIET, World, a_world, rulebook, wall
 
 
 @dataclass
@@ -279,6 +279,22 @@ async def test_a_resolved_that_never_came_does_not_keep_the_incident_open(world:
     lists.alerts_by_name.clear()
     incident = await world.incident("resolved")
     assert "the sender does not list the alert any more" in incident.reason
+
+
+async def test_an_alert_that_is_listed_without_its_number_is_not_over(world: World, lists: PlayedLists) -> None:
+    world.rules = rules_of(a_rule(ABOVE, 'alertname="Errors"'), monitor=QUIET)
+    lists.put("Errors", value="9%")
+    await world.start()
+    await world.alert("Errors", value="9%")
+    await world.incident("monitoring")
+    lists.put("Errors")
+    async with asyncio.timeout(20):
+        for _ in range(3):
+            lists.news.clear()
+            await lists.news.wait()
+    assert (await world.all_incidents())[0].status.value == "monitoring"
+    lists.put("Errors", value="1%")
+    await world.incident("resolved")
 
 
 @pytest.mark.parametrize("away", [True, False], ids=["nobody can be asked", "it is silenced"])

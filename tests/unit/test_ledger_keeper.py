@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from responder.domain.ledger import best_stretch
 from responder.domain.target import Target, WorkloadRef
 from responder.domain.version import LedgerEntry, WorkloadState
 from responder.engine.ledger_keeper import LedgerKeeper
@@ -102,6 +103,18 @@ async def test_a_version_is_not_proven_by_a_state_seen_ten_minutes_ago(database:
             await silent.was_read.wait()
         entry = await entry_of(database, "app", lambda entry: not entry.available_open)
     assert entry.longest < timedelta(minutes=10)
+
+
+async def test_a_version_that_is_still_available_when_its_time_has_come_is_proven(database: Database) -> None:
+    times = iter([NOW])
+    later = NOW + timedelta(minutes=11)
+
+    def is_proven(entry: LedgerEntry) -> bool:
+        return best_stretch([entry]) == timedelta(minutes=11)
+
+    async with keeping(database, lambda: next(times, later), app=Watched(state(V1))):
+        entry = await entry_of(database, "app", is_proven)
+    assert (entry.available_from, entry.available_to, entry.available_open) == (NOW, later, True)
 
 
 class Missing(Watched):
