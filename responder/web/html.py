@@ -31,5 +31,6 @@ def page(title: str, markdown: str) -> str:
     body = MarkdownIt("js-default").disable("image").render(markdown.replace("\n- [ ] ", "\n- ☐ "))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body><main>\n{body}</main></body></html>\n'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
+        f"\n<body><main>\n{body}</main></body></html>\n"
     )
