@@ -206,7 +206,10 @@ class Platform:
 
 @contextlib.contextmanager
 def node_environment() -> Iterator[dict[str, str]]:
-    """pm2 and npm of their own: what is installed comes out of npm's cache, nothing is asked for anywhere."""
+    """pm2 and npm of their own: what is installed comes out of npm's cache, nothing is asked for anywhere.
+
+    v1 of both checkouts is installed and built once; each platform begins with a copy.
+    """
     node_modules(_APP)  # fills the cache
     with pm2_environment() as environment:
         own = Path.home() / ".npmrc"
@@ -214,7 +217,10 @@ def node_environment() -> Iterator[dict[str, str]]:
         mine = {"cache": cache_folder() / "npm", "offline": "true", "ignore-scripts": "true", "audit": "false", "fund": "false"}
         lines += "".join(f"\n{name}={value}" for name, value in mine.items()) + "\n"
         (Path(environment["HOME"]) / ".npmrc").write_text(lines)
-        yield {**environment, "LANG": os.environ.get("LANG", "C.UTF-8")}
+        node = {**environment, "LANG": os.environ.get("LANG", "C.UTF-8")}
+        _install(Checkout(_installed("platform", node), node))
+        _install_frontend(Checkout(_installed("frontend", node), node))
+        yield node
 
 
 @contextlib.asynccontextmanager
@@ -245,8 +251,8 @@ async def node_platform(folder: Path, node: dict[str, str]) -> AsyncIterator[Pla
             "PGDATABASE": database,
         }
         stack.callback(subprocess.run, ["pm2", "delete", "all"], env=node, capture_output=True, timeout=60, check=False)
-        await asyncio.to_thread(_install, app, settings)
-        await asyncio.to_thread(_install_frontend, frontend, frontend_port)
+        await asyncio.to_thread(_start, app, settings, {"api": "dist/api.js", "queue-worker": "dist/worker.js"})
+        await asyncio.to_thread(_start, frontend, {"PORT": frontend_port}, {"frontend": "server.js"})
         api = f"http://127.0.0.1:{api_port}"
         never = {"alert": "Never", "expr": "vector(0) > 1"}
         prometheus = await stack.enter_async_context(
@@ -260,24 +266,32 @@ async def node_platform(folder: Path, node: dict[str, str]) -> AsyncIterator[Pla
         yield platform
 
 
-def _install(app: Checkout, settings: dict[str, object]) -> None:
+def _installed(name: str, environment: dict[str, str]) -> Path:
+    """Where a checkout is that others are copies of."""
+    return Path(environment["HOME"]) / "checkouts" / name
+
+
+def _start(checkout: Checkout, settings: dict[str, object], programs: dict[str, str]) -> None:
+    shutil.copytree(_installed(checkout.folder.name, checkout.environment), checkout.folder, symlinks=True)
+    (checkout.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    for name, script in programs.items():
+        checkout.run("pm2", "start", script, "--name", name)
+
+
+def _install(app: Checkout) -> None:
     shutil.copytree(_APP, app.folder)
-    (app.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     app.git("init", "--quiet", "--initial-branch=main")
     app.commit("v1")
     app.run("npm", "ci")
     app.run("npm", "run", "build")
-    for name, script in {"api": "dist/api.js", "queue-worker": "dist/worker.js"}.items():
-        app.run("pm2", "start", script, "--name", name)
 
 
-def _install_frontend(frontend: Checkout, port: int) -> None:
+def _install_frontend(frontend: Checkout) -> None:
     frontend.folder.mkdir()
     package = {"name": "frontend", "version": "1.0.0", "private": True}
     lock = {**package, "lockfileVersion": 3, "requires": True, "packages": {"": {"name": "frontend", "version": "1.0.0"}}}
     files = {
         ".gitignore": "node_modules\n.next\n.env\n",
-        ".env": f"PORT={port}\n",
         "build.js": _FRONTEND_BUILD,
         "server.js": _FRONTEND_SERVER,
         "package.json": json.dumps({**package, "scripts": {"build": "node build.js"}}),
@@ -289,7 +303,6 @@ def _install_frontend(frontend: Checkout, port: int) -> None:
     frontend.commit("v1", version="v1")
     frontend.run("npm", "ci")
     frontend.run("npm", "run", "build")
-    frontend.run("pm2", "start", "server.js", "--name", "frontend")
 
 
 @contextlib.asynccontextmanager
