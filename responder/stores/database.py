@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
+import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from responder.errors import SettingsError
 from responder.ports import Incidents, Journal, Ledger, Outbox, People
@@ -17,6 +20,12 @@ from responder.stores.journal import JournalLimits, SqlJournal
 from responder.stores.ledger import SqlLedger
 from responder.stores.outbox import SqlOutbox
 from responder.stores.people import SqlPeople
+
+BUSY_WITHIN = timedelta(seconds=30)
+"""How long a start waits for a database that somebody else has locked."""
+
+_BUSY_PAUSE = timedelta(milliseconds=100)
+_log = structlog.get_logger("responder.stores")
 
 
 class Database:
@@ -89,16 +98,28 @@ def path_of(url: str) -> Path:
 
 def _open_file(path: Path) -> tuple[Engine, sqlite.FileLock, int]:
     lock = sqlite.FileLock(path)
+    # Whoever copies or looks at the file lets go of it soon; giving up would leave it to a supervisor's ever longer pauses.
+    waiting = Retrying(
+        retry=retry_if_exception(sqlite.is_busy),
+        stop=stop_after_delay(BUSY_WITHIN),
+        wait=wait_fixed(_BUSY_PAUSE),
+        before=lambda state: _log.warning("database_busy", path=str(path)) if state.attempt_number == 2 else None,
+        reraise=True,
+    )
     try:
         engine = sqlite.create_sqlite_engine(path)
-        with engine.connect() as connection:
-            return engine, lock, _prepare(connection, path)
+        return engine, lock, waiting(_prepare_once, engine, path)
     except DBAPIError as error:
         lock.release()
         raise SettingsError(f"RESPONDER_DATABASE_URL: {path} can't be opened: {error.orig}") from error
     except BaseException:
         lock.release()
         raise
+
+
+def _prepare_once(engine: Engine, path: Path) -> int:
+    with engine.connect() as connection:
+        return _prepare(connection, path)
 
 
 def _prepare(connection: Connection, path: Path) -> int:

@@ -96,6 +96,12 @@ class SameFile:
         return found.st_dev, found.st_ino
 
 
+def is_busy(error: BaseException) -> bool:
+    """Somebody else has the database locked."""
+    code = getattr(getattr(error, "orig", error), "sqlite_errorcode", 0)
+    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)  # the rest tells why
+
+
 def create_sqlite_engine(path: Path) -> Engine:
     """Connections in autocommit mode: transactions are begun by statement."""
     engine = create_engine(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from sqlalchemy import Connection
 from responder.domain.people import Hold
 from responder.errors import JournalUnavailableError, SettingsError
 from responder.ports import EntryKind
+from responder.stores import database
 from responder.stores.database import open_database
 from responder.stores.record import open_record
 from responder.stores.schema import SCHEMA_VERSION
@@ -61,6 +63,30 @@ async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "responder.db").write_text("not a database, but long enough to be looked at " * 100)
     with pytest.raises(SettingsError, match=r"responder\.db can't be opened: file is not a database"):
         await open_database(f"sqlite:///{tmp_path}/responder.db")
+
+
+async def test_a_start_waits_for_somebody_who_has_the_database_locked(tmp_path: Path) -> None:
+    """A backup, say. To give up would mean to be started again after pauses that grow."""
+    url = f"sqlite:///{tmp_path}/responder.db"
+    await (await open_database(url)).close()
+    other = sqlite3.connect(tmp_path / "responder.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    opening = asyncio.create_task(open_database(url))
+    await asyncio.sleep(1)  # longer than a statement waits
+    other.execute("ROLLBACK")
+    other.close()
+    await (await opening).close()
+
+
+async def test_a_start_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_WITHIN", timedelta(0))
+    url = f"sqlite:///{tmp_path}/responder.db"
+    await (await open_database(url)).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "responder.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(SettingsError, match=r"responder\.db can't be opened: database is locked"):
+            await open_database(url)
+    await (await open_database(url)).close()
 
 
 async def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
