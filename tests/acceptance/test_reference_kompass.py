@@ -56,7 +56,7 @@ def engines() -> Iterator[dict[str, docker.Docker]]:
         find_program(name, package)
     with docker.engine() as production, docker.engine() as staging:
         for one in (production, staging):
-            make_images(one, "v1", "v2")
+            make_images(one, "v1", "v2", "v3")
         yield {"production": production, "staging": staging}
 
 
@@ -207,6 +207,19 @@ async def test_a_version_whose_health_check_fails_has_not_recovered(stage: Stage
     incident = await closed(service, begun["id"])
     assert incident["status"] == "cancelled"
     assert "production-backend" not in outcomes(incident)
+
+
+@pytest.mark.row("KP-V1")
+async def test_a_version_that_logs_errors_has_not_recovered(stage: Stage) -> None:
+    staging, service = stage.staging, stage.service
+    for kept in ("backend", "frontend"):
+        staging.docker("tag", f"kompass/{kept}:v3", f"kompass/{kept}:rollback")
+    begun = await stage.order("kompass-staging", "kompass-roll-back", override=["proven"], version="v3")
+    incident = await closed(service, begun["id"])
+    done = outcomes(incident)
+    assert (incident["status"], done["staging-log-in"], done["staging-logs"]) == ("failed", "succeeded", "failed"), service.tail()
+    assert "ERROR the session was not kept" in str(incident["steps"])
+    await stage.slack.until(lambda: "emergency@kompass.de" in "".join(one.shown for one in stage.slack.messages))
 
 
 async def is_at(service: ResponderService, incident_id: str, step: str) -> bool:
