@@ -43,9 +43,17 @@ def _spellings(secret: str) -> tuple[str, ...]:
 
 
 def set_up_logging(
-    log_format: Literal["json", "console"], secrets: Iterable[str], stream: TextIO | None = None, level: int = logging.INFO
+    log_format: Literal["json", "console"],
+    secrets: Iterable[str],
+    stream: TextIO | None = None,
+    level: int = logging.INFO,
+    *,
+    colours: bool = True,
 ) -> None:
-    """Send the lines of structlog and of libraries to `stream` (None: standard error): event name, then key-values."""
+    """Send the lines of structlog and of libraries to `stream` (None: standard error): event name, then key-values.
+
+    colours: of the console's lines, where they are seen on a terminal.
+    """
     stream = stream or sys.stderr
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -56,7 +64,7 @@ def set_up_logging(
     if log_format == "json":
         renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        renderer = [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        renderer = [structlog.dev.ConsoleRenderer(colors=stream.isatty() and colours)]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer, Redact(secrets)],

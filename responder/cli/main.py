@@ -9,6 +9,7 @@ from importlib import import_module
 import click
 
 from responder import __version__
+from responder.settings.colour import colours_are_wanted
 
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Try it, write rules, run it": ("demo", "check", "test", "replay", "serve", "token", "completion"),
@@ -61,7 +62,8 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="responder %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Turn alerts into safe rollbacks.
 
     Commands that look at a running service or take it in hand talk to RESPONDER_URL (http://127.0.0.1:8080) with the token
@@ -69,3 +71,5 @@ def cli() -> None:
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a guard.
     """
+    if not colours_are_wanted():
+        context.color = False

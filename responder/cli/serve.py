@@ -9,6 +9,7 @@ import signal
 import click
 
 from responder.errors import RulebookError, SettingsError
+from responder.settings.colour import colours_are_wanted
 from responder.settings.environment import settings_from_environment
 from responder.settings.service import Settings
 
@@ -27,7 +28,7 @@ def serve() -> None:
 
     from responder.telemetry import set_up_logging
 
-    set_up_logging(settings.log_format, settings.secrets())
+    set_up_logging(settings.log_format, settings.secrets(), colours=colours_are_wanted())
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))

@@ -12,10 +12,9 @@ from click.testing import CliRunner
 from responder.cli.commands import way_past
 from responder.cli.main import cli
 from responder.cli.table import print_table
-from tests.unit.test_operator_commands import run
+from tests.unit.played_commands import Played
+from tests.unit.served import run, served
 from tests.unit.test_people_commands import over
-from tests.unit.test_web_commands import Played
-from tests.unit.test_web_server import served
 
 RULES = Path(__file__).parents[2] / "rules"
 
@@ -83,6 +82,14 @@ def test_a_file_that_cannot_be_written_is_said(arguments: list[str], tmp_path: P
     result = CliRunner().invoke(cli, [each.format(webhooks=webhooks) for each in arguments] + [str(out)])
     assert result.exit_code == 1
     assert result.output.endswith(f"responder: {out} can't be written: No such file or directory\n")
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [(None, True), ("", True), ("1", False)])
+def test_no_color_is_heard(no_color: str | None, coloured: bool) -> None:
+    """On a terminal, which is what `color` stands for."""
+    arguments = ["test", str(RULES / "tests" / "jarvis.test.yaml")]
+    result = CliRunner(env={"NO_COLOR": no_color}).invoke(cli, arguments, color=True)
+    assert ("\x1b[32m" in result.output) is coloured
 
 
 def test_a_cell_that_is_cut_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
