@@ -138,7 +138,7 @@ def page() -> str:
                 left.append(f"- **{row}**: {one.get('not_shown', '')}.")
             elif one.get("without"):
                 left.append(f"- **{row}**, a part of it: {one['without']}.")
-    parts.append("\n## What is not shown\n")
+    parts.append("\n## What is not shown, or done in another way\n")
     parts += left or ["Nothing is left out."]
     return "\n".join(parts) + "\n"
 
