@@ -17,14 +17,14 @@ from responder.domain.incident import Incident
 from responder.domain.people import Suppression
 from responder.domain.rulebook import Response
 from responder.domain.signal import Signal, SignalStatus
-from responder.engine.abreast import abreast
+from responder.engine.answers import RETRY_PAUSE, Answers, durably
 from responder.engine.conductor import Conductor
 from responder.engine.desk import IncidentDesk
 from responder.engine.endings import announce_end
 from responder.engine.evaluator import Evaluator
 from responder.engine.fold import UNREADABLE, Fold
 from responder.engine.old_news import Doubt, doubt_after
-from responder.engine.restraint import Restraint, Stay
+from responder.engine.restraint import Restraint
 from responder.engine.runs import Runs
 from responder.engine.second_look import Place, places_of
 from responder.engine.steady import Alarm
@@ -35,7 +35,6 @@ from responder.ports import Clock, Entry, EntryKind, Incidents, Journal
 _log = structlog.get_logger(__name__)
 _SNAPSHOT_EVERY = 20_000  # signals and ticks
 _OURSELVES = "responder"  # source of what we write into the journal ourselves
-_RETRY_PAUSE = 1.0  # seconds, when the database can't be written
 
 
 class Brain:
@@ -79,12 +78,14 @@ class Brain:
         self._desk: IncidentDesk | None = None
         self._runs: Runs | None = None
         self._restraint: Restraint | None = None
+        self._answers: Answers | None = None
 
     def employ(self, desk: IncidentDesk, conductor: Conductor, restraint: Restraint) -> None:
         """Who acts on decisions, and what holds them back. Apart from the constructor because they ask the brain what fires."""
         self._desk = desk
         self._runs = Runs(conductor, self._after_run)
         self._restraint = restraint
+        self._answers = Answers(desk=desk, restraint=restraint, lead=self._lead, clock=self._clock)
 
     @property
     def evaluator(self) -> Evaluator:
@@ -197,15 +198,15 @@ class Brain:
         if self._doubt is not None and self._clock() >= self._doubt.until:
             self._doubt = None
             await self._handle(self._fold.evaluator.firing(), again=True)
-            await self._durably(self._lead_all)
+            await durably(self._lead_all)
 
     async def run(self) -> None:
         """Fold new entries and let deadlines run out, until cancelled."""
         try:
             async with self._turn_lock:
-                await self._durably(self.resume)
+                await durably(self.resume)
             while True:
-                await self._durably(self._turn)
+                await durably(self._turn)
         finally:
             if self._runs is not None:
                 await self._runs.stop()
@@ -222,7 +223,7 @@ class Brain:
                 await self._take(entries)
         elif due is not None and self._alarm.rings(due):
             at = max(self._clock(), due)  # the clock may have been set back
-            await self._durably(lambda: self._journal.append(EntryKind.TICK, at))
+            await durably(lambda: self._journal.append(EntryKind.TICK, at))
         async with self._turn_lock:
             await self._end_doubt()
             await self._loosen()
@@ -247,48 +248,18 @@ class Brain:
             if decision.kind is DecisionKind.RESPOND and not self._is_doubted(decision):
                 wanted.append(decision)
             moved = moved or decision.kind in (DecisionKind.RESPOND, DecisionKind.CLEAR)
-
-        async def respond(decision: Decision) -> None:
-            await self._durably(lambda: self._respond(decision, again=again))
-
-        await abreast(wanted, lambda decision: decision.target or decision.identity, respond)
+        await self._answer(wanted, again=again)
         if moved:
             self._pulse.beat()
 
-    async def _respond(self, decision: Decision, lead: Callable[[Incident], None] | None = None, *, again: bool = False) -> None:
-        """lead: what to do with the incident if it is open; None has it led at once."""
-        if self._desk is None:
-            raise RuntimeError("the brain has no desk")
-        try:
-            if again and await self._desk.keeps_a_no(decision):
-                return
-            incident = await self._desk.respond(decision, self._stay_of(decision))
-        except JournalUnavailableError:
-            raise
-        except Exception as error:  # noqa: BLE001 (the decision boundary: a bug with one decision must not stop the others)
-            _log.exception("decision_failed", rule=decision.rule, group=decision.group)
-            reason = f"internal error: {type(error).__name__}; nothing is done about: {decision.reason}"
-            incident = await self._desk.respond(
-                decision._replace(response=Response.NOTIFY, reason=reason), self._stay_of(decision)
-            )
-        if incident.is_open:
-            (lead or self._lead)(incident)
-
-    async def _durably(self, work: Callable[[], Awaitable[object]]) -> None:
-        """A decision must not be lost because the database is away for a while: try until it is back."""
-        while True:
-            try:
-                await work()
-            except JournalUnavailableError as error:
-                _log.error("database_unavailable", error=str(error), retry_in_s=_RETRY_PAUSE)
-                await asyncio.sleep(_RETRY_PAUSE)
-            else:
-                return
+    async def _answer(
+        self, decisions: Iterable[Decision], lead: Callable[[Incident], None] | None = None, *, again: bool
+    ) -> None:
+        if self._answers is None:
+            raise RuntimeError("the brain employs nobody")
+        await self._answers.give(decisions, lead, again=again)
 
     # --- people --------------------------------------------------------------------------------------------------
-
-    def _stay_of(self, decision: Decision) -> Stay | None:
-        return self._restraint.stay_of(decision, self._clock()) if self._restraint else None
 
     async def _loosen(self) -> None:
         """Act on what was held back and still fires; say which suppressions end soon."""
@@ -302,7 +273,7 @@ class Brain:
             self._restraint.lift_again()
             raise
         for suppression in ending:
-            await self._durably(lambda suppression=suppression: self._announce_end(suppression))  # type: ignore[misc]
+            await durably(lambda suppression=suppression: self._announce_end(suppression))  # type: ignore[misc]
 
     async def _announce_end(self, suppression: Suppression) -> None:
         if self._desk is not None and self._restraint is not None:
@@ -331,7 +302,7 @@ class Brain:
         Raises JournalUnavailableError, and nothing has changed, when the journal can't be read or is still being folded.
         """
         if not self._is_folded:
-            raise JournalUnavailableError("the journal is still being folded", retry_after=timedelta(seconds=_RETRY_PAUSE))
+            raise JournalUnavailableError("the journal is still being folded", retry_after=timedelta(seconds=RETRY_PAUSE))
         successor = Fold(evaluator, digest, self._journal)
         while not successor.is_near(self._fold):
             if not await successor.catch_up(self._fold):
@@ -344,17 +315,14 @@ class Brain:
             answered: list[Incident] = []
             try:
                 # Alerts that have another name now join their incidents first: a run that asks meanwhile must find them firing.
-                for decision in evaluator.firing():
-                    if not self._is_doubted(decision):
-                        await self._durably(lambda decision=decision: self._respond(decision, answered.append, again=True))  # type: ignore[misc]
+                firing = [decision for decision in evaluator.firing() if not self._is_doubted(decision)]
+                await self._answer(firing, answered.append, again=True)
             finally:
                 self._fold = successor.in_place_of(self._fold, unsaved=_SNAPSHOT_EVERY)
             for incident in answered:
                 self._lead(incident)
         self._pulse.beat()
-        await self._durably(
-            lambda: self._journal.append(EntryKind.TICK, self._clock())
-        )  # wakes a turn that waits by old deadlines
+        await durably(lambda: self._journal.append(EntryKind.TICK, self._clock()))  # wakes a turn that waits by old deadlines
 
     async def _lead_all(self) -> None:
         for incident in await self._incidents.list(open_only=True, limit=10_000):
@@ -369,7 +337,7 @@ class Brain:
 
     async def _after_run(self) -> None:
         if self._restraint is not None and self._restraint.is_lifted:  # it was put off, and what had joined it was not meant
-            await self._durably(self.look_again)
+            await durably(self.look_again)
 
     async def _snapshot_if_due(self) -> None:
         if self._fold.unsaved >= _SNAPSHOT_EVERY:

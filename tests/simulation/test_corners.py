@@ -263,7 +263,7 @@ async def test_what_a_hold_kept_back_is_acted_on_though_the_end_of_a_suppression
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hold ends in the very turn in which the end of a suppression is to be told, and telling it fails at first."""
-    monkeypatch.setattr("responder.engine.brain._RETRY_PAUSE", 0.01)
+    monkeypatch.setattr("responder.engine.answers.RETRY_PAUSE", 0.01)
     async with running(tmp_path) as world:
         await world.commands.turn_hold(ANN, held=True, reason="migration")
         await world.alert("Latency")

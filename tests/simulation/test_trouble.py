@@ -27,7 +27,7 @@ from tests.simulation.world import APP, QUIET, ROLLBACK, V1, V2, V3, PlayedWorkl
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("responder.engine.brain._RETRY_PAUSE", 0.01)
+    monkeypatch.setattr("responder.engine.answers.RETRY_PAUSE", 0.01)
     monkeypatch.setattr("responder.engine.conductor._RETRY_PAUSE", 0.01)
 
 
