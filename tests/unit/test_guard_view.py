@@ -21,8 +21,8 @@ from responder.domain.surroundings import Config, Quota, Surroundings
 from responder.domain.target import Mode, Target
 from responder.engine.facts import FactFinder
 from responder.engine.guard_view import GuardView
+from tests.unit.served import served
 from tests.unit.test_guards import FACTS, V2, V3
-from tests.unit.test_web_server import served
 from tests.unit.version_values import NOW, at, state
 from tests.unit.web_parts import Parts
 

@@ -15,7 +15,8 @@ from responder.web.app import Surface, build_app
 from responder.web.intake import IntakeEndpoint
 from responder.web.openapi import OPERATIONS, openapi_document
 from responder.web.webhooks import Webhooks
-from tests.unit.test_web_commands import OPERATOR, WRONG, Played, parts
+from tests.unit.played_commands import OPERATOR, Played, parts
+from tests.unit.test_web_commands import WRONG
 from tests.unit.web_parts import Parts, an_incident
 
 DOCUMENT = openapi_document()

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from responder.cli.main import cli
 from responder.domain.incident import IncidentStatus
 from responder.web.tokens import Tokens
-from tests.unit.test_web_server import served
+from tests.unit.served import answering, run, served
 from tests.unit.web_parts import NOW, FakeIncidents, Parts, an_incident
 
 RULE = {
@@ -28,25 +25,6 @@ RULE = {
     "due_at": None,
     "reason": "HighErrorRate fires",
 }
-
-
-async def run(port: int, *arguments: str, token: str | None = None) -> Result:
-    environment = {"RESPONDER_URL": f"http://127.0.0.1:{port}", "RESPONDER_TOKEN": token}
-    return await asyncio.to_thread(CliRunner().invoke, cli, list(arguments), env=environment)
-
-
-@asynccontextmanager
-async def answering(answer: bytes) -> AsyncIterator[int]:
-    """The port of something on loopback that gives every request this answer."""
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
-        yield server.sockets[0].getsockname()[1]
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,8 @@ from responder.domain.people import Hold
 from responder.engine.orders import BusyError, GuardsError
 from responder.errors import DeniedError, InvalidInputError, NotFoundError, RefusedError
 from responder.web.tokens import Tokens
-from tests.unit.test_operator_commands import answering, run
-from tests.unit.test_web_commands import Played, parts
-from tests.unit.test_web_server import served
+from tests.unit.played_commands import Played, parts
+from tests.unit.served import answering, run, served
 from tests.unit.web_parts import NOW, FakeIncidents, Parts, an_incident
 
 OPEN = Tokens.of()

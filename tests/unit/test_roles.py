@@ -29,8 +29,8 @@ from responder.web.people_file import PeopleFile, read_people
 from responder.web.rate import CommandRate
 from responder.web.services import PeopleServices
 from responder.web.tokens import Holder, Role, Tokens, digest_of
+from tests.unit.played_commands import Played
 from tests.unit.test_openapi import GOOD, with_everything
-from tests.unit.test_web_commands import Played
 from tests.unit.web_parts import NOW, Parts
 
 ALERTS: dict[str, object] = {"version": "4", "status": "firing", "groupLabels": {}, "alerts": [], "receiver": "r"}

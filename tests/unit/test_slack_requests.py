@@ -31,7 +31,7 @@ from responder.web.slack_signature import SlackSignature
 from responder.web.slack_words import read_words
 from responder.web.tokens import Holder, Role, Tokens
 from tests.harness.slack import SIGNING_SECRET, pressed, signed
-from tests.unit.test_web_commands import Played
+from tests.unit.played_commands import Played
 from tests.unit.web_parts import NOW, Parts, an_incident
 
 ANN, VIC, OLD, HOOK = "U0ANN", "U0VIC", "U0OLD", "U0STRANGER"

@@ -14,7 +14,7 @@ import pytest
 from responder.domain.incident import IncidentEvent
 from responder.engine.feed import BUFFERED, KEPT, Feed
 from responder.web.tokens import Tokens
-from tests.unit.test_web_server import served
+from tests.unit.served import served
 from tests.unit.web_parts import NOW, Parts, an_incident
 
 EVENT = IncidentEvent(NOW, "joined", "another rule fires\ntoo")

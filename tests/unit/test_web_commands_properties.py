@@ -8,7 +8,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.test_web_commands import COMMANDS, OPERATOR, Played, parts
+from tests.unit.played_commands import OPERATOR, Played, parts
+from tests.unit.test_web_commands import COMMANDS
 from tests.unit.web_parts import problem_of
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

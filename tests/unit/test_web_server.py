@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import httpx
 import pytest
 import structlog
-import uvicorn
 
 from responder.errors import JournalUnavailableError
 from responder.web import protocol
-from responder.web.app import build_app
-from responder.web.server import server_config
 from responder.web.tokens import Tokens
+from tests.unit.served import served
 from tests.unit.web_parts import FakeJournal, Parts
 
 PATH = "/webhooks/alertmanager"
@@ -26,33 +23,6 @@ ALERT = {"status": "firing", "labels": {"alertname": "A"}, "startsAt": "2026-03-
 BODY = json.dumps({"version": "4", "status": "firing", "alerts": [ALERT]}).encode()
 JSON = {"content-type": "application/json"}
 WITHIN = 10.0  # seconds, before a test gives up
-
-
-class _Server(uvicorn.Server):
-    stopping: Callable[[], None] = staticmethod(lambda: None)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        asyncio.get_running_loop().call_soon(self.stopping)  # once every connection was told
-        await super().shutdown(sockets)
-
-
-@asynccontextmanager
-async def served(parts: Parts, stopping: Callable[[], None] | None = None) -> AsyncIterator[int]:
-    """The port of a real server on loopback. stopping: called when the server has begun to stop."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = _Server(server_config(build_app(parts.services())))
-    if stopping is not None:
-        server.stopping = stopping
-    running = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await running
 
 
 async def talk(port: int, *pieces: bytes, close: bool = False) -> bytes:
