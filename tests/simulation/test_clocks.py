@@ -10,7 +10,7 @@ import pytest
 
 from responder.domain.rulebook import Unanswered
 from responder.engine import steady
-from tests.simulation.test_people import ANN, LONG, SOON, asking, counting
+from tests.simulation.people import ANN, LONG, SOON, asking, counting
 from tests.simulation.world import World, a_world, rulebook, wall
 
 HOUR = timedelta(hours=1)

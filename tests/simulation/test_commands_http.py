@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from responder.domain.rulebook import Rulebook
+from tests.simulation.people import asking, counting
 from tests.simulation.served import served
-from tests.simulation.test_people import asking, counting
 from tests.simulation.world import World, a_world, statuses
 
 TOKEN = {"Authorization": "Bearer op"}

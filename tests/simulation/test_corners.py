@@ -18,15 +18,14 @@ from responder.domain.ordered import overridable
 from responder.domain.people import Actor, Suppression
 from responder.domain.plan import OnStepFailure, Plan, Step
 from responder.domain.rulebook import ApprovalTerms, Freeze, Response, Rulebook, Unanswered
-from responder.domain.target import WorkloadRef
 from responder.engine.orders import GuardsError
 from responder.engine.runner import StepRunner
 from responder.errors import InvalidInputError, JournalUnavailableError, PermanentError, RefusedError
 from tests.simulation.deeds import Deed, Scale
-from tests.simulation.test_people import ANN, BOB, ERRORS, LONG, SOON, asking, changed_rules, counting, happened, order, running
-from tests.simulation.test_plans import block, deed, parallel, scale, stage
-from tests.simulation.test_trouble import add_database, cut_off
-from tests.simulation.world import ROLLBACK, World, a_world, rulebook, wall
+from tests.simulation.people import ANN, BOB, ERRORS, LONG, SOON, asking, changed_rules, counting, happened, order, running
+from tests.simulation.plans import block, deed, parallel, scale, stage
+from tests.simulation.two_targets import add_database, coordinated
+from tests.simulation.world import ROLLBACK, World, a_world, cut_off, rulebook, wall
 
 # --- while it is starting --------------------------------------------------------------------------------------------
 
@@ -318,13 +317,6 @@ async def test_a_window_that_is_put_in_again_puts_off_again(tmp_path: Path) -> N
 
 
 # --- plans that touch each other's targets ---------------------------------------------------------------------------
-
-
-def coordinated() -> Rulebook:
-    """`errors` on app rolls app back, then waits, then rolls db back."""
-    rules = rulebook(replace(ROLLBACK, name="app"), Step("pause", "played"), Step("db", "rollback", {"target": "db"}))
-    database = replace(rules.targets["app"], name="db", workload=WorkloadRef("shop", "db"), matchers=())
-    return replace(rules, targets={**rules.targets, "db": database})
 
 
 def neighbours() -> Rulebook:

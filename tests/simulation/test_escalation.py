@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from responder.domain.incident import Incident
+from responder.domain.incident import Incident, IncidentEvent
 from responder.domain.notification import Delivery
 from responder.domain.plan import Step
 from responder.domain.report import render_report
 from responder.domain.rulebook import EscalationLevel, Route, Rulebook, Severity
 from responder.domain.target import Mode
-from responder.errors import PermanentError
-from tests.simulation.test_people import ANN, asking, running
+from responder.errors import JournalUnavailableError, PermanentError
+from tests.simulation.people import ANN, asking, running
 from tests.simulation.world import World, a_world, rulebook, wall
 
 LONG = timedelta(hours=1)
@@ -56,6 +57,24 @@ async def test_levels_are_told_one_after_the_other_until_somebody_acknowledges(t
         world.rules = escalating(asking(), AT_ONCE, SOON, SOON * 1.5)
         await asyncio.sleep(0.6)
         assert await calls(world) == []
+
+
+async def test_a_level_that_can_not_be_put_on_record_is_told_when_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("responder.engine.escalation._TRY_AGAIN", timedelta(milliseconds=10))
+    async with running(tmp_path, escalating(asking(), AT_ONCE)) as world:
+        incidents, faults = world.database.incidents, []
+        save = incidents.save
+
+        async def away(incident: Incident, events: Sequence[IncidentEvent] = (), *rest: Any) -> None:
+            if len(faults) < 2 and any(event.kind == "escalated" for event in events):
+                faults.append(incident.id)
+                raise JournalUnavailableError("the database can't be used: disk I/O error")
+            await save(incident, events, *rest)
+
+        monkeypatch.setattr(incidents, "save", away)
+        await world.alert("Errors")
+        await until(world, lambda one: len(one.escalated) == 1)
+        assert (len(faults), len(await calls(world))) == (2, 1)
 
 
 async def test_a_restart_tells_no_level_twice_and_tells_what_came_due_meanwhile(tmp_path: Path) -> None:

@@ -10,9 +10,8 @@ import pytest
 
 from responder.domain.rulebook import Freeze, Rulebook
 from responder.engine.freezes import Freezes, window_at
-from tests.simulation.test_corners import coordinated
-from tests.simulation.test_people import ANN, order, running
-from tests.simulation.test_trouble import add_database
+from tests.simulation.people import ANN, order, running
+from tests.simulation.two_targets import add_database, coordinated
 from tests.simulation.world import a_world, rulebook, statuses, wall
 
 WEEKEND = Freeze("0 17 * * FRI", timedelta(hours=62), "weekend", "Europe/Zurich")

@@ -18,7 +18,7 @@ from responder.domain.target import Limits, RollbackLimit, WorkloadRef
 from responder.domain.version import LedgerEntry
 from responder.engine.turnstile import WIDTH, Turnstile
 from responder.ports import EntryKind
-from tests.simulation.test_people import ANN
+from tests.simulation.people import ANN
 from tests.simulation.world import V1, V2, PlayedWorkload, World, a_world, rulebook, wall
 
 PLENTY = RollbackLimit(9999, timedelta(hours=1))

@@ -1,10 +1,9 @@
-"""Plans with nested steps, conditions, rescues, needs, inputs, compensation and stops; killed at every boundary."""
+"""Plans with nested steps, conditions, rescues, needs, inputs, compensation and stops."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,58 +11,16 @@ from typing import Any
 
 import pytest
 
-from responder.domain.incident import Incident, Order, Phase, Word
+from responder.domain.incident import Incident, Phase, Word
 from responder.domain.people import Actor
 from responder.domain.plan import Checkpoint, Input, Monitor, OnStepFailure, Retry, Step
 from responder.domain.target import WorkloadRef
 from responder.domain.version import LedgerEntry, Version
 from responder.errors import PermanentError, RefusedError, UnreachableError
-from tests.simulation.deeds import Deed, Scale
-from tests.simulation.world import QUIET, ROLLBACK, V1, V2, PlayedWorkload, World, a_world, rulebook, wall
+from tests.simulation.plans import Stage, block, deed, ends, parallel, scale, stage
+from tests.simulation.world import QUIET, ROLLBACK, V1, V2, PlayedWorkload, rulebook, wall
 
-
-def deed(name: str, **more: Any) -> Step:
-    return Step(name, "deed", **more)
-
-
-def scale(name: str, to: int, **more: Any) -> Step:
-    return Step(name, "scale", {"to": to}, **more)
-
-
-def parallel(name: str, *steps: Step, **more: Any) -> Step:
-    return Step(name, "parallel", steps=steps, **more)
-
-
-def block(name: str, *steps: Step, **more: Any) -> Step:
-    return Step(name, "block", steps=steps, **more)
-
-
-class Stage:
-    """A world whose plan has these steps, its deeds and its scale."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.deed = Deed()
-        self.scale = Scale()
-        world.actions = {"deed": self.deed, "scale": self.scale}
-
-    async def run_to(self, *statuses: str) -> Incident:
-        await self.world.start()
-        await self.world.alert("Errors")
-        return await self.world.incident(*statuses)
-
-
-@asynccontextmanager
-async def stage(folder: Path, *steps: Step, **plan: Any) -> AsyncIterator[Stage]:
-    async with a_world(folder, rulebook(*steps, **plan)) as world:
-        yield Stage(world)
-
-
-def ends(incident: Incident, phase: Phase = Phase.STEPS) -> dict[str, str]:
-    return {record.name: record.status.value for record in incident.steps if record.phase is phase}
-
-
-# --- conditions, needs -----------------------------------------------------------------------------------------------
+# --- conditions, needs -------------------------------------------------------------------------------------------------
 
 
 async def test_a_step_whose_condition_is_false_is_skipped_with_the_reason(tmp_path: Path) -> None:
@@ -105,7 +62,7 @@ async def test_a_step_refuses_when_what_it_needs_has_not_succeeded(backup: Step,
         assert "force" not in on.deed.story, "no is not a failed try: it is never rescued"
 
 
-# --- nested steps ----------------------------------------------------------------------------------------------------
+# --- nested steps ------------------------------------------------------------------------------------------------------
 
 
 async def test_parallel_steps_run_side_by_side_and_all_end_before_the_next(tmp_path: Path) -> None:
@@ -217,7 +174,7 @@ async def test_of_targets_rolled_back_together_none_is_left_behind_when_the_aler
         assert (world.workload.writes, world.others["db"].writes) == (1, 1)
 
 
-# --- fallback chains -------------------------------------------------------------------------------------------------
+# --- fallback chains ---------------------------------------------------------------------------------------------------
 
 CHAIN = (deed("flag-off"), deed("helped", rescue=(replace(ROLLBACK, name="back"), deed("check-again"))), deed("after"))
 
@@ -246,7 +203,7 @@ async def test_when_the_rescue_fails_too_the_plan_has_failed_and_both_are_named(
         assert on.deed.story == ["flag-off", "helped", "check-again"]
 
 
-# --- compensation ----------------------------------------------------------------------------------------------------
+# --- compensation ------------------------------------------------------------------------------------------------------
 
 
 async def test_a_failed_plan_puts_back_what_it_began_last_first_and_before_on_failure(tmp_path: Path) -> None:
@@ -303,7 +260,7 @@ async def test_a_plan_that_went_well_keeps_what_it_did_when_the_watch_fails(tmp_
         assert on.scale.replicas == 0
 
 
-# --- stop ------------------------------------------------------------------------------------------------------------
+# --- stop --------------------------------------------------------------------------------------------------------------
 
 
 async def stop(on: Stage, incident: Incident) -> None:
@@ -361,7 +318,7 @@ async def test_a_stop_survives_a_crash(tmp_path: Path) -> None:
         assert on.scale.replicas == 3
 
 
-# --- inputs, loss of data --------------------------------------------------------------------------------------------
+# --- inputs, loss of data ----------------------------------------------------------------------------------------------
 
 
 async def test_a_missing_input_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
@@ -423,7 +380,7 @@ async def test_a_stop_while_a_step_asks_puts_back_and_cancels(tmp_path: Path) ->
         assert on.scale.replicas == 3
 
 
-# --- how far it is ---------------------------------------------------------------------------------------------------
+# --- how far it is -----------------------------------------------------------------------------------------------------
 
 
 async def test_people_hear_how_far_a_long_plan_is(tmp_path: Path) -> None:
@@ -444,7 +401,7 @@ async def _until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-# --- checkpoints -----------------------------------------------------------------------------------------------------
+# --- checkpoints -------------------------------------------------------------------------------------------------------
 
 
 async def test_checkpoints_are_looked_at_after_the_incident_and_failures_are_told(tmp_path: Path) -> None:
@@ -486,118 +443,3 @@ async def _until_kind(on: Stage, incident: Incident, kind: str) -> None:
     async with asyncio.timeout(20):
         while kind not in await on.world.kinds(incident):  # noqa: ASYNC110 - the database has no event
             await asyncio.sleep(0.01)
-
-
-# --- killed at every boundary ----------------------------------------------------------------------------------------
-
-
-class Killer:
-    """Stops the process at the n-th save of an incident: just before it is on disk, or just after."""
-
-    def __init__(self, world: World, at: int, *, after: bool) -> None:
-        self._incidents = world.database.incidents
-        self._save = world.database.incidents.save
-        self._at, self._after = at, after
-        self.saves = 0
-        self.dead = asyncio.Event()
-        world.database.incidents.save = self  # type: ignore[method-assign,assignment]
-
-    async def __call__(self, *given: Any, **more: Any) -> None:
-        self.saves += 1
-        if self.saves != self._at:
-            await self._save(*given, **more)
-            return
-        if self._after:
-            await self._save(*given, **more)
-        self.dead.set()
-        await asyncio.Event().wait()  # until it is cancelled: nothing after this ever happens
-
-    def leave(self) -> None:
-        self._incidents.save = self._save  # type: ignore[method-assign]
-
-
-NESTED = (
-    deed("first"),
-    parallel(
-        "both", deed("left", condition="labels.deployment == 'app'"), block("right", deed("r1"), replace(ROLLBACK, name="back"))
-    ),
-    deed("never", condition="value is defined and value > 1000"),
-    deed("helped", rescue=(deed("plan-b"),), needs=("back",)),
-    deed("last"),
-)
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
-async def test_nested_steps_killed_at_every_boundary_go_on_exactly_there(after: bool, tmp_path: Path) -> None:
-    at = 0
-    while True:
-        at += 1
-        folder = tmp_path / f"{at}"
-        folder.mkdir()
-        async with stage(folder, *NESTED) as on:
-            on.deed.faults["helped"] = [PermanentError("no")] * 2  # also when it is run again
-            died, incident = await _killed_and_restarted(on, at, after, "monitoring", "failed")
-            assert incident.status.value == "monitoring", (at, incident.reason)
-            assert ends(incident) == {
-                "first": "succeeded", "both": "succeeded", "left": "succeeded", "right": "succeeded", "r1": "succeeded",
-                "back": "succeeded", "never": "skipped", "helped": "failed", "plan-b": "succeeded", "last": "succeeded",
-            }, at  # fmt: skip
-            assert on.world.workload.writes == 1, at
-            assert len(on.deed.story) <= 7, "only the step in flight is run again"
-            order = [name for name in dict.fromkeys(on.deed.story) if name not in ("left", "r1")]
-            assert order == ["first", "helped", "plan-b", "last"], at
-            if not died:
-                break
-    assert at > 15
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
-async def test_compensation_killed_at_every_boundary_leaves_nothing_stopped(after: bool, tmp_path: Path) -> None:
-    at = 0
-    while True:
-        at += 1
-        folder = tmp_path / f"{at}"
-        folder.mkdir()
-        async with stage(folder, scale("down", 1), scale("off", 0), deed("restore"), on_failure=(deed("tell"),)) as on:
-            on.deed.faults["restore"] = [PermanentError("no such backup")] * 2
-            died, incident = await _killed_and_restarted(on, at, after, "failed", "monitoring", "refused")
-            assert incident.status.value == "failed", (at, incident.reason)
-            assert on.scale.replicas == 3, (at, on.scale.story)
-            assert ends(incident, Phase.COMPENSATION) == {"off": "succeeded", "down": "succeeded"}, at
-            assert ends(incident, Phase.ON_FAILURE) == {"tell": "succeeded"}, at
-            if not died:
-                break
-    assert at > 10
-
-
-async def _killed_and_restarted(on: Stage, at: int, after: bool, *statuses: str) -> tuple[bool, Incident]:
-    killer = Killer(on.world, at, after=after)
-    await on.world.start()
-    await on.world.alert("Errors")
-    ended = asyncio.create_task(on.world.incident(*statuses))
-    died = asyncio.create_task(killer.dead.wait())
-    await asyncio.wait({ended, died}, return_when=asyncio.FIRST_COMPLETED)
-    is_dead = killer.dead.is_set()
-    died.cancel()
-    if is_dead:
-        await on.world.stop()
-        killer.leave()
-        await on.world.start()
-    incident = await ended
-    killer.leave()
-    return is_dead, incident
-
-
-async def test_an_order_runs_a_destroying_step_without_another_question(tmp_path: Path) -> None:
-    async with stage(tmp_path, deed("drop", destroys=True)) as on:
-        on.deed.gates["drop"] = asyncio.Event()
-        await on.world.start()
-        await on.world.alert("Errors")
-        incident = await on.world.incident("waiting_approval")
-        await on.world.stop()
-        ordered = replace(incident, order=Order("ann", "lost anyway"))
-        await on.world.database.incidents.save(ordered)
-        on.deed.gates["drop"].set()
-        await on.world.start()
-        await on.world.incident("monitoring", "refused")
-        assert on.deed.story == ["drop"]

@@ -19,7 +19,7 @@ from responder.engine.evaluator import Evaluator
 from responder.engine.reload import Reloader, RulebookInForce
 from responder.errors import JournalUnavailableError, RulebookError
 from responder.ports import EntryKind
-from tests.simulation.test_people import ANN, counting
+from tests.simulation.people import ANN, counting
 from tests.simulation.world import ROLLBACK, World, a_world, rulebook, wall
 
 

@@ -16,9 +16,8 @@ from responder.domain.rulebook import ApprovalTerms, Response
 from responder.engine.announcer import Announcer, Tell
 from responder.engine.desk import IncidentDesk
 from responder.errors import DeniedError, RefusedError
-from tests.simulation.test_corners import coordinated
-from tests.simulation.test_people import ANN, BOB, asking, order, running
-from tests.simulation.test_trouble import add_database
+from tests.simulation.people import ANN, BOB, asking, order, running
+from tests.simulation.two_targets import add_database, coordinated
 from tests.simulation.world import World, a_world, wall
 
 CI = Actor("ci", frozenset({"responder"}), frozenset({"app"}))

@@ -18,8 +18,7 @@ from responder.engine.orders import RollbackRequest
 from responder.errors import InvalidInputError
 from responder.web.documents import preview_document
 from tests.simulation.served import served
-from tests.simulation.test_corners import coordinated
-from tests.simulation.test_trouble import add_database
+from tests.simulation.two_targets import add_database, coordinated
 from tests.simulation.world import World, a_world
 
 ANN = Actor("ann")

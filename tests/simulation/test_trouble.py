@@ -15,14 +15,28 @@ import pytest
 from responder.domain.decision import Decision
 from responder.domain.incident import Incident, IncidentEvent, IncidentStatus
 from responder.domain.plan import Monitor, Retry, Step
-from responder.domain.rulebook import Response, Rulebook
+from responder.domain.rulebook import Response
 from responder.domain.signal import SignalStatus
-from responder.domain.target import Mode, WorkloadRef
+from responder.domain.target import Mode
 from responder.domain.version import LedgerEntry, RolloutPhase, RolloutStatus
 from responder.engine.evaluator import Evaluator
 from responder.errors import JournalUnavailableError, OutcomeUnknownError, PermanentError
 from responder.ports import Entry, OpenResult
-from tests.simulation.world import APP, QUIET, ROLLBACK, V1, V2, V3, PlayedWorkload, World, a_world, rulebook, statuses, wall
+from tests.simulation.two_targets import add_database, two_targets
+from tests.simulation.world import (
+    APP,
+    QUIET,
+    ROLLBACK,
+    V1,
+    V2,
+    V3,
+    World,
+    a_world,
+    cut_off,
+    rulebook,
+    statuses,
+    wall,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -211,20 +225,15 @@ async def test_an_incident_without_a_plan_closes_and_does_not_lock_its_target(wo
 # --- acting ----------------------------------------------------------------------------------------------------------
 
 
-async def cut_off(world: World, hook: str) -> None:
-    """Start, and end the process as by kill -9 inside the first write."""
-    reached = asyncio.Event()
-
-    async def hang() -> None:
-        reached.set()
-        await asyncio.Event().wait()
-
-    setattr(world.workload, hook, hang)
-    await world.start()
-    await world.alert("Errors")
-    await reached.wait()
-    await world.stop()
-    setattr(world.workload, hook, None)
+async def test_before_the_first_byte_goes_out_it_is_on_record_what_is_replaced_and_that_it_is_bad(world: World) -> None:
+    await cut_off(world, "before_patch")
+    incident = await world.incident()
+    intent = incident.steps[0].intent
+    assert intent is not None
+    assert (intent["stage"], intent["from"]["fingerprint"]) == ("patch", V2.fingerprint)  # type: ignore[index]
+    assert incident.acted_at is not None
+    assert "acting" in await world.kinds(incident)
+    assert await world.database.ledger.bad_fingerprints(APP) == {V2.fingerprint: incident.id}
 
 
 async def test_a_target_put_into_observe_mode_at_a_restart_is_not_written_to(world: World) -> None:
@@ -336,21 +345,6 @@ async def test_no_second_rollback_is_made_by(tmp_path: Path, plan: dict[str, Any
         world.played.gate.set()
         await world.incident("failed")
         assert world.workload.writes == 1
-
-
-def two_targets(mode: Mode = Mode.ARMED) -> Rulebook:
-    """`errors` on app rolls db back, `latency` on db does, too. mode: of app."""
-    rules = rulebook(Step("other", "rollback", {"target": "db"}), mode=mode)
-    database = replace(rules.targets["app"], name="db", workload=WorkloadRef("shop", "db"), matchers=(), mode=Mode.ARMED)
-    of_database = replace(rules.rules[1], target="db")
-    return replace(rules, targets={**rules.targets, "db": database}, rules=(rules.rules[0], of_database))
-
-
-async def add_database(world: World) -> PlayedWorkload:
-    workload = world.others["db"] = PlayedWorkload(V2, V1, changed=world.workload.changed)
-    for entry in await world.database.ledger.entries(APP):
-        await world.database.ledger.put(replace(entry, target=str(WorkloadRef("shop", "db"))))
-    return workload
 
 
 async def test_a_plan_of_an_observed_target_writes_to_no_other_either(tmp_path: Path) -> None:

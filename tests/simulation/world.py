@@ -309,3 +309,19 @@ async def a_world(folder: Path, rules: Rulebook | None = None, *, proven: bool =
 
 def statuses(incidents: Sequence[Incident]) -> list[str]:
     return [incident.status.value for incident in incidents]
+
+
+async def cut_off(world: World, hook: str) -> None:
+    """Start, and end the process as by kill -9 inside the first write."""
+    reached = asyncio.Event()
+
+    async def hang() -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    setattr(world.workload, hook, hang)
+    await world.start()
+    await world.alert("Errors")
+    await reached.wait()
+    await world.stop()
+    setattr(world.workload, hook, None)
