@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from responder.actions.registry import PARAMETERS
 from responder.cli.main import cli
+from responder.domain.guards import NAMES
 from responder.rulebook.loader import load_rulebook
 from responder.settings.client import ClientSettings
 from responder.settings.service import SECRETS, Settings
@@ -153,3 +154,8 @@ def test_every_snippet_can_be_used(snippet: str, tmp_path: Path) -> None:
     else:
         path.write_text(snippet, encoding="utf-8")
         load_rulebook(path, PARAMETERS)
+
+
+def test_the_page_of_guards_lists_every_guard_and_no_other() -> None:
+    page = PAGES["docs/guards.md"]
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(NAMES)
