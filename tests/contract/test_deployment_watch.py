@@ -44,6 +44,19 @@ async def test_changes_are_seen(cluster: Cluster, namespace: str, states: AsyncI
     assert (await seen(states, "1.1")).current.revision == "2"
 
 
+async def test_a_change_that_brings_no_other_version_is_seen_without_reading_anything(
+    cluster: Cluster, namespace: str, proxy: KubernetesProxy, states: AsyncIterator[WorkloadState]
+) -> None:
+    await cluster.roll_out(namespace, "app", "shop/app:1.0")
+    await seen(states, "1.0")
+    before = len(proxy.requests)
+
+    await cluster.change(namespace, "app", {"metadata": {"labels": {"note": "seen"}}})
+
+    assert (await anext(states)).current.revision == "1"
+    assert [one.target for one in proxy.requests[before:] if not one.is_watch] == []
+
+
 async def test_a_cut_connection_loses_nothing(
     cluster: Cluster, namespace: str, proxy: KubernetesProxy, states: AsyncIterator[WorkloadState]
 ) -> None:
