@@ -11,6 +11,8 @@ from responder.domain.rulebook import Response, Severity
 
 
 class DecisionKind(StrEnum):
+    """What the evaluator makes of a signal or a deadline."""
+
     IGNORE = "ignore"
     WAIT = "wait"
     SUPPRESS = "suppress"

@@ -49,6 +49,7 @@ def due_levels(incident: Incident, levels: Iterable[EscalationLevel], now: datet
 
 
 def next_level_at(incident: Incident, levels: Iterable[EscalationLevel]) -> datetime | None:
+    """When the next level that was not told yet is due, which may be past; None when nobody has to be called."""
     start = counted_from(incident)
     after = min((level.after for level in _untold(incident, levels)), default=None)
     return None if start is None or after is None else start + after

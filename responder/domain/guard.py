@@ -7,6 +7,8 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
+    """What a guard says about acting now."""
+
     PASS = "pass"  # noqa: S105 (not a password)
     REFUSE = "refuse"
     UNKNOWN = "unknown"  # refuses too

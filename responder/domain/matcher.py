@@ -61,4 +61,5 @@ def parse_matcher(text: str) -> Matcher:
 
 
 def all_match(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
+    """True without matchers, too."""
     return all(matcher.matches(labels) for matcher in matchers)

@@ -32,6 +32,7 @@ class PastRollback:
 
 
 def judge_own_limit(past: Iterable[PastRollback], key: str, limit: RollbackLimit, now: datetime) -> Judged:
+    """key: the target's `Target.key`."""
     begun = [one for one in past if one.target == key and now - one.at < limit.within]
     return _against(limit, len(begun), "")
 
@@ -66,6 +67,7 @@ def judge_breaker(
 
 
 def judge_settle(past: Iterable[PastRollback], key: str, settle_for: timedelta, now: datetime) -> Judged:
+    """Whether the last rollback of this target has had its time. key: `Target.key`."""
     latest = max((one.at for one in past if one.target == key), default=None)
     if latest is not None and now - latest < settle_for:
         ago = spell_duration(now - latest)

@@ -17,10 +17,12 @@ _WORDS = {
 
 
 def public_name(message: Message) -> str:
+    """What outsiders know it by."""
     return message.extra.get("public_name") or message.target or "our services"
 
 
 def public_title(message: Message) -> str:
+    """What outsiders read first."""
     return message.extra.get("public_title") or f"Problems with {public_name(message)}"
 
 

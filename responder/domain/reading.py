@@ -16,6 +16,8 @@ GRAFANA_STATE = "grafana_state"
 
 
 class Verdict(StrEnum):
+    """What one alert says about the condition of a rule."""
+
     HOLDS = "holds"
     CALM = "calm"
     INCONCLUSIVE = "inconclusive"  # no number that says anything, or the sender does not know: never acts, asks

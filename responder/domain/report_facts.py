@@ -62,6 +62,7 @@ def follow_up(incident: Incident) -> list[tuple[str, list[str]]]:
 
 
 def moments(incident: Incident) -> list[tuple[str, datetime | None]]:
+    """What happened when, in order; None for what has not happened."""
     resolved = incident.closed_at if incident.status is IncidentStatus.RESOLVED else None
     known = [
         ("began_at", incident.began_at),
@@ -84,6 +85,7 @@ def measures(incident: Incident) -> list[tuple[str, datetime | None, datetime | 
 
 
 def verdicts(event: IncidentEvent) -> list[dict[str, str]]:
+    """Those of the guards, as the event holds them; [] for an event without."""
     rows = event.data.get("verdicts")
     if not isinstance(rows, (list, tuple)):
         return []
@@ -93,26 +95,32 @@ def verdicts(event: IncidentEvent) -> list[dict[str, str]]:
 
 
 def stamp(at: datetime | None) -> str | None:
+    """RFC 3339, UTC, as the JSON of a report has it."""
     return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def when(at: datetime | None) -> str:
+    """Day and time for readers, `-` for never. UTC."""
     return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%d} {clock(at)}"
 
 
 def clock(at: datetime) -> str:
+    """The time of day for readers. UTC."""
     return f"{at.astimezone(UTC):%H:%M:%S}"
 
 
 def between(begin: datetime | None, end: datetime | None) -> str | None:
+    """How long it took, for readers; None unless both are known."""
     return None if begin is None or end is None else spell_duration(end - begin)
 
 
 def seconds(begin: datetime | None, end: datetime | None) -> float | None:
+    """How long it took; None unless both are known."""
     return None if begin is None or end is None else (end - begin).total_seconds()
 
 
 def cut(text: str, limit: int = 5000) -> str:
+    """limit: in characters. What is within it keeps its lines."""
     return one_line(text, limit) if len(text) > limit else text
 
 

@@ -14,6 +14,8 @@ GROUP_VALUE_LIMIT = 200
 
 
 class GroupState(StrEnum):
+    """Of one rule and group; pending while its `for` runs."""
+
     INACTIVE = "inactive"
     PENDING = "pending"
     FIRING = "firing"

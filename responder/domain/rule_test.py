@@ -242,6 +242,7 @@ def group_facts(group: GroupView) -> dict[str, str]:
 
 
 def spell_truth(value: bool) -> str:
+    """As YAML writes it."""
     return "true" if value else "false"
 
 

@@ -54,6 +54,7 @@ class Proof:
 
 
 def prove(version: Version, ledger: tuple[LedgerEntry, ...], bad: Mapping[str, str], proven_for: timedelta) -> Proof:
+    """Whether it ran well for long enough, and why. bad: fingerprint → incident that rolled it back."""
     against, speaks_for = assess(version, ledger, bad, proven_for)
     return Proof(not against, against or speaks_for)
 

@@ -13,6 +13,8 @@ EXPORTED_SOURCE = "exported_source"
 
 
 class SignalStatus(StrEnum):
+    """OCCURRED is a point event: it has no end."""
+
     FIRING = "firing"
     RESOLVED = "resolved"
     OCCURRED = "occurred"

@@ -31,6 +31,7 @@ class Statistics:
 
 
 def summarise(incidents: Iterable[Incident], since: datetime) -> Statistics:
+    """Of the incidents opened since then."""
     recent = [one for one in incidents if one.opened_at >= since]
     acted = [one for one in recent if one.acted_at is not None]
     ends = Counter(one.status for one in acted)

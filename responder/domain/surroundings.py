@@ -149,6 +149,7 @@ def _judge_read(read: Sequence[Config], since: datetime | None, concern: Concern
 
 
 def judge_images(images: Iterable[str]) -> Judged:
+    """Always passes: nobody here can ask the registry. It says so."""
     shown = ", ".join(images)
     return Outcome.PASS, f"whether {shown} can still be pulled shows only when its pods start" if shown else "no image to pull"
 

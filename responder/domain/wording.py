@@ -57,6 +57,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def listed(words: Collection[str]) -> str:
+    """Words of a rulebook, each in backticks."""
     return ", ".join(f"`{word}`" for word in words)
 
 
