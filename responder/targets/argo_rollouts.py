@@ -87,6 +87,9 @@ class RolloutWorkload:
         if not kept.runs(seen.template, pin.to_version, seen.known):
             now = templates.version_name(seen.template)
             return RolloutStatus(RolloutPhase.FAILED, f"changed by somebody else: {self._ref} is now asked to run {now}")
+        if seen.is_aborted:
+            serving = name_of(seen.stable.version) if seen.stable else "nothing"
+            return RolloutStatus(RolloutPhase.FAILED, f"the way back to {name_of(pin.to_version)} was aborted: {serving} serves")
         if status.phase is RolloutPhase.PROGRESSING and await self._promote(seen, pin):
             return replace(status, reason=f"{status.reason}; steps and pauses are skipped (promoteFull)")
         return status

@@ -180,6 +180,23 @@ async def test_a_retry_by_somebody_ends_the_wait(argo: RolloutController, worklo
     assert "is now asked to run 1.1-bad" in status.reason
 
 
+async def test_a_way_back_that_is_aborted_has_failed_and_is_not_promoted(
+    argo: RolloutController, workload: RolloutWorkload
+) -> None:
+    """By a person, or by the controller: then the bad version, which was the stable one, serves."""
+    await promoted(argo, "shop/app:1.0", "shop/app:1.1")
+    pin = await pin_of(workload, "1.0")
+    await workload.roll_back(pin, Intent())
+    await argo.until("Paused")
+    await argo.rollouts.change("app", {"status": {"abort": True}}, "status")
+
+    status = await complete(argo, workload, pin)
+
+    assert status.phase is RolloutPhase.FAILED
+    assert "was aborted: 1.1 (revision 2) serves" in status.reason
+    assert not (await argo.rollouts.get("app"))["status"].get("promoteFull")
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
