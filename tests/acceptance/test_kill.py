@@ -26,7 +26,7 @@ from tests.harness.stage import GOOD, Stage, image_of, set_up
 from tests.harness.warm_start import WarmStart
 
 # One event loop for all: they live side by side. One group: with xdist, one worker lives through them.
-pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("kill")]
+pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module")]
 
 IsIt = Callable[[Stage, Request], Awaitable[bool]]
 ClusterIn = Callable[[Path], AbstractAsyncContextManager[Cluster]]

@@ -24,7 +24,7 @@ from tests.harness.postgres import Postgres
 from tests.harness.reference import Front, Ground, Json, Scene, database_variables, next_second, outputs_of, scene, steps_of
 from tests.harness.shipped import SCRIPTS, hastened, shipped
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("reference-catalytic")]
+pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module")]
 
 API, WORKER = "catalytic-saas-api", "catalytic-saas-worker"
 V1, V2 = "registry.example/catalytic-saas-api:1.0.0", "registry.example/catalytic-saas-api:1.1.0"

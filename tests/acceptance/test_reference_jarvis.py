@@ -21,7 +21,7 @@ from tests.harness.postgres import Postgres
 from tests.harness.reference import Front, Ground, Json, Scene, database_variables, next_second, outputs_of, scene, steps_of
 from tests.harness.shipped import SCRIPTS, hastened, shipped
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("reference-jarvis")]
+pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module")]
 
 API, WORKER = "jarvis-api", "jarvis-worker"
 V1, V2, V3 = (f"jarvis/api:v{number}.0.0" for number in (1, 2, 3))

@@ -21,7 +21,7 @@ from tests.harness.postgres import Postgres
 from tests.harness.reference import Front, Ground, Json, Scene, database_variables, next_second, outputs_of, scene, steps_of
 from tests.harness.shipped import hastened, shipped
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("reference-paperless")]
+pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module")]
 
 APP, WORKERS = "paperless-maverick", "embedding-queue-workers"
 V1, V2, V3 = (f"paperless-maverick:v1.2.{number}" for number in (1, 2, 3))
