@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from responder.domain.version import RolloutPhase
-from responder.targets.controller_revisions import daemon_set_status, revisions, stateful_set_status
+from responder.domain.version import RolloutPhase, RolloutStatus, Version
+from responder.errors import ConflictError
+from responder.targets.controller_revisions import REVISION_LABEL, daemon_set_status, revisions, stateful_set_status
+from responder.targets.eviction import help_along
+from responder.targets.revision import Revision
 
 Object = dict[str, Any]
 COMPLETE, PROGRESSING = RolloutPhase.COMPLETE, RolloutPhase.PROGRESSING
@@ -140,3 +143,71 @@ def test_a_revision_that_came_back_has_no_time() -> None:
         (2, False, False),
     ]
     assert "$patch" not in known[0].template
+
+
+# --- pods that block the way back ----------------------------------------------------------------------------------------
+
+
+class PlayedPods:
+    """Lists these pods. deleted: the uids that it was asked to delete; gone: names of those that were another pod by then."""
+
+    def __init__(self, *pods: Object, gone: frozenset[str] = frozenset()) -> None:
+        self._pods = pods
+        self._gone = gone
+        self.deleted: list[str] = []
+
+    async def list(self, *_: object, labels: str) -> list[Object]:
+        assert labels == "app=db"
+        return list(self._pods)
+
+    async def delete(self, _resource: object, _namespace: str, name: str, *, uid: str) -> None:
+        if name in self._gone:
+            raise ConflictError("another uid")
+        self.deleted.append(uid)
+
+
+def a_pod(name: str, revision: str, *, ready: bool = False, owner: str = "u1") -> Object:
+    metadata = {
+        "name": name,
+        "uid": f"uid of {name}",
+        "labels": {"app": "db", REVISION_LABEL: revision},
+        "ownerReferences": [{"uid": owner, "controller": True}],
+    }
+    return {"metadata": metadata, "status": {"conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}}
+
+
+def a_stateful_set(*, observed: int = 2) -> Object:
+    found = a_workload(observed=observed)
+    found["spec"]["selector"] = {"matchLabels": {"app": "db"}}
+    return found
+
+
+BAD = Revision(2, Version("2-bad", "2", "f2", "d2"), {"metadata": {"name": "db-2"}}, {})
+WAITING = RolloutStatus(PROGRESSING, "2 of 3 pods updated")
+
+
+async def test_only_pods_of_the_bad_revision_that_are_not_ready_are_evicted() -> None:
+    pods = PlayedPods(
+        a_pod("broken", "db-2"),
+        a_pod("bad-but-serving", "db-2", ready=True),
+        a_pod("good-and-starting", "db-1"),
+        a_pod("of-somebody-else", "db-2", owner="u9"),
+        a_pod("made-anew", "db-2"),
+        gone=frozenset({"made-anew"}),
+    )
+    status = await help_along(pods, a_stateful_set(), BAD, WAITING)  # type: ignore[arg-type]
+    assert pods.deleted == ["uid of broken"]
+    assert status.reason == "2 of 3 pods updated; deleted unready broken of 2-bad"
+
+
+@pytest.mark.parametrize(
+    ("observed", "bad"),
+    [
+        pytest.param(1, BAD, id="the controller has not seen the way back: it would make the same pod again"),
+        pytest.param(2, None, id="it is not known which revision is bad"),
+    ],
+)
+async def test_no_pod_is_evicted_while(observed: int, bad: Revision | None) -> None:
+    pods = PlayedPods(a_pod("broken", "db-2"))
+    assert await help_along(pods, a_stateful_set(observed=observed), bad, WAITING) == WAITING  # type: ignore[arg-type]
+    assert pods.deleted == []
