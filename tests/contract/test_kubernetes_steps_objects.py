@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from responder.clients.kubernetes import KubernetesClient
+from responder.clients.kubernetes import JOBS, KubernetesClient
 from responder.domain.version import Pin, Version
 from responder.errors import PermanentError, RefusedError
 from responder.sandbox.cluster import SandboxCluster
@@ -286,6 +287,24 @@ class TestJob:
         await put(cluster, f"/apis/batch/v1/namespaces/{stage.namespace}/jobs", body)
         with pytest.raises(RefusedError, match="exists and is not ours"):
             await stage.run("kubernetes.job", self.job(stage))
+
+    async def test_one_that_is_gone_is_never_run_a_second_time(self, cluster: Cluster, stage: StepStage) -> None:
+        job = self.job(stage)
+        await stage.run("kubernetes.job", job)
+        await stage.client.delete(JOBS, stage.namespace, "inc-01k3-step", uid=str(stage.intents["step"]["uid"]))
+        async with asyncio.timeout(20):
+            while await stage.client.get_or_none(JOBS, stage.namespace, "inc-01k3-step") is not None:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.05)
+        with pytest.raises(PermanentError, match="is gone: whether it came to its end is not known"):
+            await stage.run("kubernetes.job", job)
+        assert (await read(cluster, f"/apis/batch/v1/namespaces/{stage.namespace}/jobs"))["items"] == []
+
+    async def test_one_that_somebody_made_anew_is_not_ours(self, stage: StepStage) -> None:
+        job = self.job(stage)
+        await stage.run("kubernetes.job", job)
+        stage.intents["step"] = {**stage.intents["step"], "uid": "uid-of-the-first"}
+        with pytest.raises(RefusedError, match="was deleted and made anew by somebody else"):
+            await stage.run("kubernetes.job", job)
 
     async def test_the_preview_makes_none(self, cluster: Cluster, stage: StepStage) -> None:
         assert "+kind: Job" in await stage.preview("kubernetes.job", self.job(stage))
