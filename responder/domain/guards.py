@@ -106,7 +106,8 @@ def _verdict(guard: str, outcome: Outcome, reason: str) -> Verdict:
 def _alert_firing(facts: Facts, _: WorkloadState) -> Verdict:
     if facts.still_firing:
         return _verdict("alert_firing", Outcome.PASS, "the alert still fires")
-    return _verdict("alert_firing", Outcome.REFUSE, "the alert does not fire any more: nothing to roll back for")
+    reason = "the alert does not fire any more, as far as the rules in force see: nothing to roll back for"
+    return _verdict("alert_firing", Outcome.REFUSE, reason)
 
 
 def _single_flight(facts: Facts, _: WorkloadState) -> Verdict:

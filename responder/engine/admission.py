@@ -204,7 +204,7 @@ class Admission:
                 judgement.pins[name] = incident.pins.get(name) or pin(name, facts.state, choice)
         judgement.refusals += self._taken(incident, names, claim=claim)
         if not names and incident.order is None and not self._still_firing(incident):
-            judgement.refusals.append("the alert does not fire any more")
+            judgement.refusals.append("the alert does not fire any more, as far as the rules in force see")
         if not names and incident.order is None:
             verdict = await self._facts.look_again(incident)
             judgement.refusals += [verdict.reason] if verdict is not None and not verdict.passes else []

@@ -99,6 +99,20 @@ async def test_an_open_run_keeps_its_plan_and_a_renamed_rule_joins_it(tmp_path: 
         await world.incident("resolved")
 
 
+async def test_a_rule_that_is_taken_out_during_the_countdown_ends_it_and_nobody_is_told_that_the_alert_is_over(
+    tmp_path: Path,
+) -> None:
+    rules = counting(timedelta(milliseconds=500))
+    async with a_world(tmp_path, rules) as world:
+        await world.start()
+        await world.alert("Errors")
+        await world.incident("countdown")
+        await reload(world, replace(rules, rules=rules.rules[1:], plans={}, digest="without it"))
+        incident = await world.incident("refused")
+        assert "the alert does not fire any more, as far as the rules in force see" in incident.reason
+        assert world.workload.writes == 0
+
+
 def target_renamed(rules: Rulebook) -> Rulebook:
     return replace(rules, targets={"shop": replace(rules.targets["app"], name="shop")}, digest="target renamed")
 
