@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from responder.actions.kubernetes.difference import content_hash
 from responder.clients.kubernetes import JOBS, KubernetesClient
 from responder.domain.version import Pin, Version
 from responder.errors import PermanentError, RefusedError
@@ -187,6 +188,18 @@ class TestSnapshotAndRestore:
             await stage.run("kubernetes.restore", self.on(stage, snapshot="nonsense"), step="other")
         with pytest.raises(PermanentError, match="is older than 2020"):
             await stage.run("kubernetes.restore", self.on(stage, before="2020-01-01T00:00:00Z"), step="third")
+
+    async def test_seven_digits_do_not_name_the_bad_content(self, cluster: Cluster, stage: StepStage) -> None:
+        path = await config_map(cluster, stage.namespace, n="good")
+        await stage.run("kubernetes.snapshot", self.on(stage), step="keep")
+        await change(cluster, path, {"data": {"n": "bad"}})
+        digest = content_hash(await read(cluster, path))
+        for bad in ("", digest[:7], f"{digest[1:]}0"):
+            with pytest.raises(RefusedError, match="not the bad one"):
+                await stage.run("kubernetes.restore", self.on(stage, bad=bad))
+        assert (await read(cluster, path))["data"] == {"n": "bad"}
+        await stage.run("kubernetes.restore", self.on(stage, bad=digest[:8]))
+        assert (await read(cluster, path))["data"] == {"n": "good"}
 
     async def test_by_default_what_was_kept_before_the_bad_version(self, cluster: Cluster, stage: StepStage) -> None:
         """Kept by a pipeline, which writes labels and a time and nothing else."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import pytest
+
+from responder.actions.kubernetes import rollouts
 from responder.domain.incident import Phase, StepRecord
 from responder.domain.own_changes import MADE, as_found, made_by, note_of, starting_from
 from responder.domain.version import Pin, RolloutPhase, RolloutStatus, Version, WorkloadState
@@ -42,3 +46,23 @@ def test_another_targets_change_and_no_pin_change_nothing() -> None:
     assert run_that_made(FLAG_OFF, target="workers") == {}
     assert as_found(state(FLAG_OFF), None, run_that_made(FLAG_OFF)) == state(FLAG_OFF)
     assert as_found(state(V2), PIN, run_that_made(V2)) == state(V2), "a pause leaves the template as it was"
+
+
+@pytest.mark.parametrize(
+    ("generation", "noted"),
+    [
+        pytest.param(7, True, id="right after the change"),
+        pytest.param(8, False, id="somebody changed it since: that is theirs"),
+        pytest.param(6, False, id="the change is not there"),
+    ],
+)
+async def test_a_step_calls_its_own_only_what_it_made_itself(generation: int, noted: bool) -> None:
+    found = replace(state(FLAG_OFF), generation=generation)
+
+    class Workload:
+        async def read(self) -> WorkloadState:
+            return found
+
+    context = SimpleNamespace(workload_of=lambda _: Workload())
+    made = await rollouts._made("app", {"generation": 6}, context)  # type: ignore[arg-type]
+    assert made == ({MADE: note_of("app", found.current)} if noted else {})
