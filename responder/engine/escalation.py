@@ -98,6 +98,9 @@ class Escalator:
                     moments.append(at)
                 else:
                     await self._call_safely(incident.id)
+                    again = self._not_before.get(incident.id)
+                    if again is not None and again > now:
+                        moments.append(again)
             if not self._changed.is_set():
                 await self._wait(min(moments, default=None))
 
