@@ -46,8 +46,11 @@ async def calls(world: World) -> list[str]:
 
 
 async def test_levels_are_told_one_after_the_other_until_somebody_acknowledges(tmp_path: Path) -> None:
-    async with running(tmp_path, escalating(asking(), AT_ONCE, SOON, LONG)) as world:
+    async with running(tmp_path, asking()) as world:
         await world.alert("Errors")
+        await world.incident("waiting_approval")
+        world.rules = escalating(asking(), AT_ONCE, SOON, LONG)
+        world.follow_up.look()
         known = await until(world, lambda one: len(one.escalated) == 2)
         told = await calls(world)
         assert [text.partition("Escalation ")[2][:12] for text in told] == ["level 1 of 3", "level 2 of 3"]

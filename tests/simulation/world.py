@@ -24,6 +24,7 @@ from responder.engine.assembly import EnginePorts, build_engine
 from responder.engine.brain import Brain
 from responder.engine.commands import Commands
 from responder.engine.desk import IncidentDesk
+from responder.engine.follow_up import FollowUp
 from responder.engine.held_back import HeldBackRules
 from responder.engine.orders import Orders
 from responder.engine.preview import Previewer
@@ -175,6 +176,7 @@ class World:
     orders: Orders = field(init=False)
     previewer: Previewer = field(init=False)
     held_back: HeldBackRules = field(init=False)
+    follow_up: FollowUp = field(init=False)
 
     async def start(self) -> None:
         database = self.database
@@ -202,6 +204,7 @@ class World:
         await self.brain.note_start()
         await self.brain.recover()
         self._brain = asyncio.create_task(self.brain.run())
+        self.follow_up = engine.follow_up
         self._side = [asyncio.create_task(work()) for work in (engine.checkpoints.run, engine.follow_up.run)]
 
     def _actions(self) -> Mapping[str, Action]:
