@@ -13,7 +13,7 @@ from responder.engine.orders import BusyError, GuardsError
 from responder.errors import InvalidInputError, NotFoundError, RefusedError
 from tests.simulation.deeds import Scale
 from tests.simulation.people import ANN, asking, order, running
-from tests.simulation.world import ROLLBACK, V1, a_world, rulebook
+from tests.simulation.world import ROLLBACK, V1, World, a_world, rulebook
 
 
 async def test_an_order_needs_no_alert(tmp_path: Path) -> None:
@@ -179,3 +179,20 @@ async def test_a_hold_stops_a_first_change_of_any_kind(tmp_path: Path) -> None:
         assert "on hold by ann: stop everything" in refused.reason
         assert refused.acted_at is None
         assert scale.replicas == 3
+
+
+async def test_when_an_incident_is_over_its_target_is_free_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as world:
+        await world.alert("Errors")
+        await world.incident("monitoring")
+        assert "single_flight" in await refusing(world)
+        await world.resolve("Errors")
+        await world.incident("resolved")
+        async with asyncio.timeout(20):
+            while "single_flight" in await refusing(world):  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.01)
+
+
+async def refusing(world: World) -> list[str]:
+    preview = await world.orders.preview(order())
+    return [verdict.guard for verdict in preview.verdicts["app"] if not verdict.passes]
