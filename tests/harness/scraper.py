@@ -25,7 +25,7 @@ class Scraper:
     most: how many tests there are at most.
     """
 
-    def __init__(self, folder: Path, *, most: int = 16) -> None:
+    def __init__(self, folder: Path, *, most: int = 24) -> None:
         self._folder = folder
         self._free = [f"scraped-{secrets.token_hex(4)}" for _ in range(most)]
         self._pages: dict[str, Callable[[], str]] = {}
