@@ -14,7 +14,7 @@ GROUP_VALUE_LIMIT = 200
 
 
 class GroupState(StrEnum):
-    """Of one rule and group; pending while its `for` runs."""
+    """Of one rule and group; pending while its `for` runs, settling when its target was rolled back since it fired."""
 
     INACTIVE = "inactive"
     PENDING = "pending"

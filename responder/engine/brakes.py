@@ -117,6 +117,11 @@ class Brakes:
         known = self._acted.get(target)
         self._acted[target] = at if known is None else max(at, known)
 
+    def has_acted(self, target: str, since: datetime | None) -> bool:
+        """Whether the target was rolled back after that; not without a moment."""
+        acted = self._acted.get(target)
+        return acted is not None and since is not None and acted >= since
+
     def hold(self, group: Group) -> None:
         self._gates.setdefault(group.watch.index, Gate()).held[group] = None
 

@@ -141,15 +141,18 @@ class Group:
             shown.value,
         )
 
-    def view(self, due: datetime | None, why: str) -> GroupView:
-        """due: when it responds, reckoned anew; None when it does not wait for that. why: it is held back, "" when it is not."""
+    def view(self, due: datetime | None, why: str, *, settles: bool) -> GroupView:
+        """due: when it responds, reckoned anew; None when it does not wait for that. why: it is held back, "" when it is not.
+
+        settles: its target was rolled back since it responded.
+        """
         counting = self.counting()
         since = counting[0].since if self.state is GroupState.PENDING else self.since
         return GroupView(
             rule=self.watch.rule.name,
             group=self.text,
             target=self.target,
-            state=self.state,
+            state=GroupState.SETTLING if settles else self.state,
             since=since,
             due_at=due,
             members=tuple(member.alert.id[1] for member in counting),

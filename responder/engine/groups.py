@@ -253,7 +253,7 @@ class Groups:
                 if group.watch.is_braked:
                     held_back = self._brakes.why(group.watch, group.target, group.text, since)
                     why = f"; {held_back}" if held_back else ""
-            yield group.view(due, why)
+            yield group.view(due, why, settles=group.state is _FIRING and self._brakes.has_acted(group.target, group.fired_at))
 
     # --- for snapshots -------------------------------------------------------------------------------------------------
 

@@ -126,6 +126,8 @@ class ExpectForm(Form):
     def _one_of_two(self) -> Self:
         if (self.decision is None) is (self.state is None):
             raise ValueError("needs either `decision` or `state`")
+        if self.state is GroupState.SETTLING:
+            raise ValueError("`state: settling` never comes in a test: nothing is rolled back there")
         if self.state is not None:
             wrong = self.model_fields_set & {"response", "severity", "value", "plan", "grace", "within"}
             if wrong:

@@ -112,6 +112,8 @@ def _awaited(rule: Rule, view: GroupView) -> str:
         return f"{until}: {what}"
     if view.state is GroupState.FIRING:
         return "a readable number, or the alert to clear" if view.inconclusive else "the alert to clear; it has responded"
+    if view.state is GroupState.SETTLING:
+        return "the alert to clear; its target was rolled back"
     return "the alert to come again, or the time to run out"
 
 

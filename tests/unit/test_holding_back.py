@@ -199,6 +199,21 @@ def test_an_alert_that_waits_while_its_target_is_rolled_back_waits_on() -> None:
     assert [(d.kind, d.due_at) for d in subject.tick(at(10))] == [(WAIT, at(305))]
 
 
+def test_what_goes_on_after_its_target_was_rolled_back_settles_until_it_clears() -> None:
+    subject = evaluator(rule(seconds=10))
+    subject.acted("app", at(0))  # an earlier one
+    send(subject, 5, alert("HighErrorRate", started=5))
+    assert kinds(subject.tick(at(15))) == [RESPOND]
+    [view] = subject.groups()
+    assert view.state is GroupState.FIRING
+    subject.acted("app", at(16))
+    subject.restore(subject.snapshot())
+    [view] = subject.groups()
+    assert view.state is GroupState.SETTLING
+    assert kinds(send(subject, 30, alert("HighErrorRate", started=5, status="resolved"))) == [CLEAR]
+    assert list(subject.groups()) == []
+
+
 KEPT = {
     "an alert that flaps is one incident": (
         [

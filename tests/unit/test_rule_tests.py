@@ -190,6 +190,10 @@ WRONG = {
     ),
     "an unknown decision": (one(ALERT, "{at: 2m, decision: act}"), "6:33: test it: expect entry 1.decision: must be one of"),
     "neither decision nor state": (one(ALERT, "{at: 2m}"), "6:14: test it: expect entry 1: needs either `decision` or `state`"),
+    "a state that needs a rollback": (
+        one(ALERT, "{at: 2m, state: settling}"),
+        "6:14: test it: expect entry 1: `state: settling` never comes in a test: nothing is rolled back there",
+    ),
     "an unknown rule": (
         one(ALERT, "{at: 2m, decision: respond, rule: error}"),
         "6:48: test it: there is no rule `error` (did you mean `errors`?)",
