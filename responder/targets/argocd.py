@@ -23,8 +23,8 @@ from responder.targets.polling import poll
 from responder.targets.stays import told
 from responder.targets.undo import insist, name_of
 
-SWITCHED_OFF_BY = "responder/incident"  # for which incident that was
-KEPT_SYNC = "responder/automated-sync"  # what automated sync was before Responder switched it off, as JSON
+SWITCHED_OFF_BY = "responder.dev/incident"  # for which incident that was
+KEPT_SYNC = "responder.dev/automated-sync"  # what automated sync was before Responder switched it off, as JSON
 _GLANCE_EVERY = timedelta(seconds=5)
 
 _log = structlog.get_logger(__name__)

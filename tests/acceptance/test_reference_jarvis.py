@@ -191,7 +191,8 @@ async def test_confirmed_kept_rolled_back_verified_watched_and_reported(stage: A
         assert set(steps.values()) == {"succeeded"}
         assert list(steps) == ["confirm", "keep-state", "undo", "jarvis-checks", "pods", "health", "version", "smoke"]
         assert (await on.image(API), await on.replicas(API)) == (V2, (3, 3))
-        [kept] = [one for one in await on.objects("configmaps") if "responder/snapshot-of" in one["metadata"].get("labels", {})]
+        labelled = [(one, one["metadata"].get("labels", {})) for one in await on.objects("configmaps")]
+        [kept] = [one for one, labels in labelled if "responder.dev/snapshot-of" in labels]
         assert V3 in kept["data"]["template.json"]
         await on.until(on.moments, lambda told: told[-1] == "resolved", "Slack was told the end")
         name, report = await on.report_file(incident["id"])

@@ -293,7 +293,7 @@ async def test_a_named_version_with_a_backup_and_validation_before_and_after(sta
         assert "TABLE DATA public receipts" in await team.postgres.run("pg_restore", "--list", str(dump))
         assert "1 good probe of 20 requests in a row" in outputs_of(incident)["response-time"]
         assert len([one for one in on.front.asked if one == ("GET", "/health")]) >= 20
-        kept = [one["metadata"].get("labels", {}).get("responder/snapshot-of") for one in await on.objects("configmaps")]
+        kept = [one["metadata"].get("labels", {}).get("responder.dev/snapshot-of") for one in await on.objects("configmaps")]
         assert "paperless-maverick-config" in kept
 
 

@@ -62,7 +62,7 @@ async def settings(cluster: Cluster, namespace: str) -> Any:
 
 
 async def snapshots(cluster: Cluster, namespace: str) -> int:
-    return len((await _read(cluster, f"/api/v1/namespaces/{namespace}/configmaps?labelSelector=responder/snapshot"))["items"])
+    return len((await _read(cluster, f"/api/v1/namespaces/{namespace}/configmaps?labelSelector=responder.dev/snapshot"))["items"])
 
 
 async def jobs(cluster: Cluster, namespace: str) -> list[str]:

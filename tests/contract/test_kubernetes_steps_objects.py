@@ -171,7 +171,7 @@ class TestSnapshotAndRestore:
             await stage.run("kubernetes.snapshot", self.on(stage, keep=3), step=f"keep-{number}")
         assert "keeps already" in await stage.run("kubernetes.snapshot", self.on(stage, keep=3), step="again")
         listed = await read(
-            cluster, f"/api/v1/namespaces/{stage.namespace}/configmaps?labelSelector=responder/snapshot-of=settings"
+            cluster, f"/api/v1/namespaces/{stage.namespace}/configmaps?labelSelector=responder.dev/snapshot-of=settings"
         )
         assert len(listed["items"]) == 3
 
@@ -207,8 +207,8 @@ class TestSnapshotAndRestore:
         for hour, n in ((9, "old"), (11, "good"), (13, "bad, too")):
             meta = {
                 "name": f"before-deploy-{hour}",
-                "labels": {"responder/snapshot": "configmap", "responder/snapshot-of": "settings"},
-                "annotations": {"responder/taken-at": f"2026-03-01T{hour:02}:00:00Z"},
+                "labels": {"responder.dev/snapshot": "configmap", "responder.dev/snapshot-of": "settings"},
+                "annotations": {"responder.dev/taken-at": f"2026-03-01T{hour:02}:00:00Z"},
             }
             await put(cluster, f"/api/v1/namespaces/{stage.namespace}/configmaps", {"metadata": meta, "data": {"n": n}})
         noon = datetime(2026, 3, 1, 12, tzinfo=UTC)

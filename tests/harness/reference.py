@@ -175,7 +175,7 @@ class Scene:
         body: Json = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, key: dict(data)}
         if snapshot_of:
             body["immutable"] = True
-            body["metadata"]["labels"] = {"responder/snapshot": kind.lower(), "responder/snapshot-of": snapshot_of}
+            body["metadata"]["labels"] = {"responder.dev/snapshot": kind.lower(), "responder.dev/snapshot-of": snapshot_of}
         path = f"/api/v1/namespaces/{self.namespace}/{plural}"
         answer = await self.cluster.http.put(f"{path}/{name}", json=body)
         if answer.status_code == 404:

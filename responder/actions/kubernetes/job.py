@@ -23,7 +23,7 @@ from responder.errors import ConflictError, NotFoundError, PermanentError, Refus
 from responder.ports import StepContext
 
 _NAME_LIMIT = 63  # it becomes a label of the pods
-_INCIDENT, _STEP = "responder/incident", "responder/step"
+_INCIDENT, _STEP = "responder.dev/incident", "responder.dev/step"
 _LOG_LIMIT = 3000
 
 

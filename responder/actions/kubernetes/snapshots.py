@@ -17,11 +17,11 @@ from responder.actions.kubernetes.place import Place
 from responder.clients.kubernetes import CONFIG_MAPS, SECRETS, KubernetesClient, Resource
 from responder.errors import ConflictError, NotFoundError, RefusedError
 
-KIND_LABEL = "responder/snapshot"  # kind of the object, in lower case
-NAME_LABEL = "responder/snapshot-of"  # its name; a hash of it where that is too long for a label
-TAKEN_AT = "responder/taken-at"
-CONTENT = "responder/content"
-INCIDENT = "responder/incident"
+KIND_LABEL = "responder.dev/snapshot"  # kind of the object, in lower case
+NAME_LABEL = "responder.dev/snapshot-of"  # its name; a hash of it where that is too long for a label
+TAKEN_AT = "responder.dev/taken-at"
+CONTENT = "responder.dev/content"
+INCIDENT = "responder.dev/incident"
 _LABEL_LIMIT = 63
 _UNCOPIABLE = frozenset({"kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"})
 
