@@ -221,7 +221,7 @@ class Admission:
     def _guards_event(self, target: str, verdicts: Iterable[Verdict]) -> IncidentEvent:
         rows = [{"guard": one.guard, "outcome": one.outcome.value, "reason": one.reason} for one in verdicts]
         refused = [str(row["guard"]) for row in rows if row["outcome"] in ("refuse", "unknown")]
-        text = f"guards on {target}: " + (f"refused by {', '.join(refused)}" if refused else f"all {len(rows)} pass")
+        text = f"guards on {target}: " + (f"refused by {', '.join(refused)}" if refused else f"none of {len(rows)} refuses")
         warned = [str(row["reason"]) for row in rows if row["outcome"] == "warn"]
         text += f"; warnings: {'; '.join(warned)}" if warned else ""
         _log.info("guards", target=target, refused=refused, verdicts=rows)

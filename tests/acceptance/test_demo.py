@@ -12,7 +12,7 @@ import pytest
 IN_ORDER = (
     "rule error_rate_spike: pending",
     "opened: HighErrorRate: value 0.0731 is above 0.05",
-    "all 20 pass",
+    "none of 20 refuses",
     "from v1.4.2-bad (revision 2) to v1.4.1 (revision 1)",
     "step_succeeded: rollback",
     "step_succeeded: http.check",

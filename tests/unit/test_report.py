@@ -75,7 +75,7 @@ EVENTS = (
     IncidentEvent(
         at(120.2),
         "guards",
-        "guards on app: all 2 pass",
+        "guards on app: none of 2 refuses",
         {
             "target": "app",
             "verdicts": [
