@@ -171,6 +171,6 @@ class ResponderService:
                     return
 
     async def _forget(self) -> None:
-        if self._http is not None:
-            await self._http.aclose()
-            self._http = None
+        http, self._http = self._http, None  # before anything is awaited: others ask whether it is up
+        if http is not None:
+            await http.aclose()
