@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -25,7 +26,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import structlog
@@ -188,16 +189,16 @@ async def measure(alone: int, at_once: int) -> dict[str, Any]:
             rules = Path(folder) / "rules.yaml"
             rules.write_text(_RULES.format(targets=targets))
             settings = Settings(port=0, rules=rules, database_url=SecretStr(f"sqlite:///{folder}/responder.db"))
+            read = await requests_alone(kubeconfig, namespace, single[0])
             with Writes() as writes:
                 async with serving(settings, kubeconfig=str(kubeconfig)) as service:
-                    read = await requests_alone(kubeconfig, namespace, single[0])
                     one_by_one = [(await run(cluster, namespace, [name], writes, service.url))[0] for name in single]
                     of_few = await run(cluster, namespace, few, writes, service.url)
                     probes = Probes(service)
-                    used = time.process_time()
+                    used, machine = time.process_time(), _machine_time()
                     async with probes.going():
                         together = await run(cluster, namespace, many, writes, service.url)
-                    used = time.process_time() - used
+                    used, machine = time.process_time() - used, _machine_time() - machine
                     lags = await probes.lags()
             few_rate, many_rate = (len(taken) / max(taken) * 1000 for taken in (of_few, together))
             return {
@@ -213,11 +214,30 @@ async def measure(alone: int, at_once: int) -> dict[str, Any]:
                 f"{at_once} at once: median ms": round(median(together), 1),
                 f"{at_once} at once: last ms": round(max(together), 1),
                 f"{at_once} at once: own CPU per run, all that went on included, ms": round(used / at_once * 1000, 1),
+                "meanwhile: CPU of the whole machine in use": f"{machine.busy / machine.total:.0%}",
+                "meanwhile: of that, by this process": f"{used / machine.busy:.0%}",
                 f"meanwhile: webhooks answered, p99 ms (of {len(probes.answered)})": round(_p99(probes.answered) * 1000, 1),
                 "meanwhile: webhooks refused": probes.refused,
                 f"meanwhile: lag of a decision, median ms (of {len(lags)})": round(median(lags), 1),
                 "meanwhile: lag of a decision, worst ms": round(max(lags), 1),
             }
+
+
+class MachineTime(NamedTuple):
+    """Seconds since it was started, over all cores, as /proc/stat has them."""
+
+    busy: float
+    total: float
+
+    def __sub__(self, earlier: MachineTime) -> MachineTime:
+        return MachineTime(self.busy - earlier.busy, self.total - earlier.total)
+
+
+def _machine_time() -> MachineTime:
+    ticks = [int(one) for one in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    idle, waiting = ticks[3], ticks[4]
+    hertz = os.sysconf("SC_CLK_TCK")
+    return MachineTime((sum(ticks) - idle - waiting) / hertz, sum(ticks) / hertz)
 
 
 def _p99(values: list[float]) -> float:
