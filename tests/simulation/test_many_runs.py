@@ -172,3 +172,14 @@ async def test_signals_are_accepted_and_decided_on_meanwhile(tmp_path: Path) -> 
         await fleet.fire(fleet.names[:1], (Severity.P0,))
         assert (await fleet.world.incident(number=40)).target == fleet.names[0]
         await fleet.until_written(fleet.names[:1])
+
+
+async def test_runs_that_are_refused_make_room_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("responder.engine.assembly.Turnstile", lambda: Turnstile(WIDTH, timedelta(hours=1)))
+    async with a_fleet(tmp_path, 2 * WIDTH + 1) as fleet:
+        for workload in fleet.workloads.values():
+            workload.paused = True
+        await fleet.fire(fleet.names)
+        for number in range(len(fleet.names)):
+            await fleet.world.incident("refused", number=number + 1)
+        assert fleet.written == []
