@@ -58,10 +58,10 @@ class Approvals:
 
         question: what happens after a yes, as one sentence. has_cleared: whether there is no reason left to ask.
         """
+        clock = steady(self._clock)  # people get the time they were told, whatever somebody sets the clock to
         incident = await self._get(incident_id)
         if approval_of(incident, step) is None:
-            await self._request(incident_id, terms, question, step)
-        clock = steady(self._clock)  # people get the time they were told, whatever somebody sets the clock to
+            await self._request(incident_id, terms, question, step, clock())
         while True:
             beat = self._pulse.next()
             now = clock()
@@ -91,11 +91,11 @@ class Approvals:
 
     async def count_down(self, incident_id: str, what: str, *, has_cleared: Callable[[Incident], bool]) -> Answer:
         """Wait until the incident's grace is over. what: happens then, as one sentence."""
+        clock = steady(self._clock)
         incident = await self._get(incident_id)
         until = incident.countdown_until
         if until is None:
-            until = await self._start_countdown(incident, what)
-        clock = steady(self._clock)
+            until = await self._start_countdown(incident, what, clock())
         while True:
             beat = self._pulse.next()
             now = clock()
@@ -108,8 +108,7 @@ class Approvals:
                 return Answer(WaitEnd.YES, Word("", until, "the countdown is over"))
             await self._pulse.wait(until - now, beat)
 
-    async def _start_countdown(self, incident: Incident, what: str) -> datetime:
-        now = self._clock()
+    async def _start_countdown(self, incident: Incident, what: str, now: datetime) -> datetime:
         until = now + incident.grace
         length = spell_duration(incident.grace)
         text = f"{what} in {length}, at {spell_time(until, now)}, unless somebody cancels it or the alert clears before."
@@ -121,8 +120,7 @@ class Approvals:
         )
         return until
 
-    async def _request(self, incident_id: str, terms: ApprovalTerms, question: str, step: str) -> None:
-        now = self._clock()
+    async def _request(self, incident_id: str, terms: ApprovalTerms, question: str, step: str, now: datetime) -> None:
         expires = now + terms.within
         who = " or ".join(terms.by) if terms.by else "anybody who may operate Responder"
         otherwise = "it is done all the same" if terms.unanswered is Unanswered.PROCEED else "nothing is done"
