@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -96,10 +98,18 @@ async def test_nobody_s_silence_is_taken_for_a_yes_because_a_clock_was_set_forwa
         assert world.workload.writes == 0
 
 
-async def test_a_clock_set_back_ends_no_watch_later(tmp_path: Path) -> None:
+async def test_a_clock_set_back_ends_no_watch_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watching = asyncio.Event()
+
+    def measured(clock: Callable[[], datetime]) -> Callable[[], datetime]:
+        watching.set()
+        return steady.steady(clock)
+
+    monkeypatch.setattr("responder.engine.watch.steady", measured)
     async with a_world(tmp_path) as world:
         clock = await fires(world)
-        await world.incident("monitoring")
+        async with asyncio.timeout(20):
+            await watching.wait()
         clock.set_by = -HOUR
         await world.resolve("Errors")
         await world.incident("resolved")
