@@ -2,9 +2,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
-# Three workers suit two cores: much of a test is waiting for servers of its own. A file stays on one worker, with its servers;
+# Two workers suit most machines: several tests start servers of their own. A file stays on one worker, with its servers.
 # the files come in the order of tests/conftest.py, the longest first.
-PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
