@@ -77,9 +77,9 @@ class Pm2:
 def _pm2_process(found: Mapping[str, Any], now: datetime) -> Process:
     name, env = found["name"], found.get("pm2_env") or {}
     status = str(env.get("status", "unknown"))
-    if status in ("errored", "stopped"):
+    if status == "errored" or (status == "stopped" and env.get("autorestart") is False):
         return Process(name, f"is {status}", True)
-    if status != "online":
+    if status != "online":  # `stopped` is also what stands there for a moment between two tries
         return Process(name, f"is {status}")
     started = _EPOCH + timedelta(milliseconds=float(env.get("pm_uptime") or 0))
     return Process(name, "has just started") if abs(now - started) < _STEADY else Process(name)

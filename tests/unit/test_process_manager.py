@@ -72,8 +72,9 @@ async def test_a_restart_that_systemd_refuses_is_told(tmp_path: Path) -> None:
         await process_manager(programs, CheckoutRef("/opt/app", manager="systemd", processes=("a",))).restart()
 
 
-def process(name: str, status: str, up: timedelta = timedelta(minutes=5)) -> dict[str, object]:
-    return {"name": name, "pm2_env": {"status": status, "pm_uptime": (NOW - up).timestamp() * 1000}}
+def process(name: str, status: str, up: timedelta = timedelta(minutes=5), *, autorestart: bool = True) -> dict[str, object]:
+    env = {"status": status, "pm_uptime": (NOW - up).timestamp() * 1000, "autorestart": autorestart}
+    return {"name": name, "pm2_env": env}
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,10 @@ def process(name: str, status: str, up: timedelta = timedelta(minutes=5)) -> dic
         ),
         pytest.param([process("a", "launching")], RolloutPhase.PROGRESSING, "a is launching", id="launching"),
         pytest.param([process("a", "errored")], RolloutPhase.FAILED, "a is errored", id="errored"),
+        pytest.param([process("a", "stopped")], RolloutPhase.PROGRESSING, "a is stopped", id="between two tries"),
+        pytest.param(
+            [process("a", "stopped", autorestart=False)], RolloutPhase.FAILED, "a is stopped", id="stopped and never tried again"
+        ),
         pytest.param([], RolloutPhase.FAILED, "a is not known to pm2", id="unknown"),
     ],
 )
