@@ -265,7 +265,7 @@ async def test_what_somebody_mended_during_the_incident_is_not_replaced(genuine:
         await stage.run("kubernetes.snapshot", on, step="keep")
         stage.incident = replace(stage.incident, opened_at=stage.incident.opened_at - timedelta(minutes=1))
         await change(genuine, f"{path}?fieldManager=a-person", {"data": {"n": "mended"}})
-        with pytest.raises(RefusedError, match=r"was changed by (a-person|python-httpx) at .* somebody may have mended it"):
+        with pytest.raises(RefusedError, match=r"was changed by .*a-person at .* somebody may have mended it"):
             await stage.run("kubernetes.restore", on)
         assert (await read(genuine, path))["data"] == {"n": "mended"}
         await stage.run("kubernetes.restore", {**on, "force": True})

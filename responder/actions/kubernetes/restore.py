@@ -121,9 +121,11 @@ class _Restore:
             if len(bad) < 8 or not content_hash(now).startswith(bad):
                 raise RefusedError(f"{place} holds content {content_hash(now)[:12]}, not the bad one ({bad[:12]})")
         elif not step.force:
-            for who, when in _changes_since(now, self._context.incident.opened_at):
+            changes = _changes_since(now, self._context.incident.opened_at)
+            if changes:
+                told = ", ".join(f"{who} at {when:%H:%M:%S} UTC" for who, when in changes)
                 raise RefusedError(
-                    f"{place} was changed by {who} at {when:%H:%M:%S} UTC, after the incident began:"
+                    f"{place} was changed by {told}, after the incident began:"
                     " somebody may have mended it; `force: true` replaces it all the same"
                 )
 
