@@ -80,7 +80,7 @@ class ConnectionThread:
         if self._closed:
             return
         self._closed = True
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._drop_connection)
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._finish)
         self._executor.shutdown(wait=False)
 
     def execute(self, work: Callable[[Connection], T]) -> T:
@@ -100,11 +100,16 @@ class ConnectionThread:
         """On the thread itself: some of what has been asked for by now. The rest has to queue again."""
         self._commit_is_due = False  # before taking: what is asked for from here on is another commit's
         batch = [self._transactions.popleft() for _ in range(min(len(self._transactions), _TRANSACTIONS_AT_ONCE))]
-        if self._transactions:
+        if self._transactions and not self._closed:
             self._executor.submit(self._commit)
-        if not self._is_committed(batch):
+        if batch and not self._is_committed(batch):
             for one in batch:  # the fault of one of them, perhaps
                 self._is_committed([one])
+
+    def _finish(self) -> None:
+        while self._transactions:
+            self._commit()
+        self._drop_connection()
 
     def _is_committed(self, batch: list[_Transaction]) -> bool:
         """False when nothing was, and nobody was told."""

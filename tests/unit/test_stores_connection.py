@@ -16,22 +16,28 @@ from responder.stores.connection import ConnectionThread
 
 
 class Table:
-    """A table of numbers, each there once. begun: how many transactions were begun."""
+    """A table of numbers, each there once. begun: how many transactions were begun; opened, let_go: connections."""
 
     def __init__(self, folder: Path) -> None:
-        self.begun = 0
+        self.begun = self.opened = self.let_go = 0
         self.engine = sqlite.create_sqlite_engine(folder / "numbers.db")
         self.thread = ConnectionThread("numbers", self._connect, sqlite.BEGIN)
 
     def _connect(self) -> Connection:
         connection = self.engine.connect()
-        execute = connection.exec_driver_sql
+        execute, close = connection.exec_driver_sql, connection.close
+        self.opened += 1
 
         def counting(statement: str, *arguments: object) -> object:
             self.begun += statement == sqlite.BEGIN
             return execute(statement, *arguments)  # type: ignore[arg-type]
 
+        def closing() -> None:
+            self.let_go += 1
+            close()
+
         connection.exec_driver_sql = counting  # type: ignore[method-assign, assignment]
+        connection.close = closing  # type: ignore[method-assign]
         return connection
 
     async def add(self, *numbers: int) -> int:
@@ -85,6 +91,15 @@ async def test_what_waits_together_is_committed_together(table: Table) -> None:
 async def test_of_very_many_no_commit_takes_all(table: Table) -> None:
     assert await table.together(*(lambda number=number: table.add(number) for number in range(40))) == list(range(40))
     assert table.begun == 3
+
+
+async def test_all_that_waits_when_it_is_closed_is_committed_first_and_nothing_is_opened_again(table: Table) -> None:
+    async with asyncio.timeout(20):
+        adding = [lambda number=number: table.add(number) for number in range(40)]
+        assert (await table.together(*adding, table.thread.close))[:40] == list(range(40))
+    with table.engine.connect() as other:
+        assert [row[0] for row in other.exec_driver_sql("SELECT number FROM numbers ORDER BY number")] == list(range(40))
+    assert table.opened == table.let_go
 
 
 async def test_one_that_fails_leaves_no_trace_and_harms_no_other(table: Table) -> None:
